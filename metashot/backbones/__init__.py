@@ -1,0 +1,3 @@
+"""Networks from items to features, and how each was published."""
+
+from .conv4 import Conv4 as Conv4

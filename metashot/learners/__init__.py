@@ -1,0 +1,7 @@
+"""Learners: one paper a file, on two base classes."""
+
+from .base import FeatureLearner as FeatureLearner
+from .base import Learner as Learner
+from .base import LearnerTags as LearnerTags
+from .base import Predictor as Predictor
+from .protonet import ProtoNet as ProtoNet
