@@ -1,0 +1,7 @@
+"""Intervals that say what they are over, from per-episode records."""
+
+from .intervals import Interval as Interval
+from .intervals import interval as interval
+from .intervals import korn_graubard as korn_graubard
+from .intervals import mean_interval as mean_interval
+from .log import EpisodeLog as EpisodeLog

@@ -1,0 +1,106 @@
+"""What an evaluation leaves behind: for every episode its classes, its items, and which queries were answered correctly."""
+
+import zipfile
+from dataclasses import dataclass, fields, replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from .. import atomic
+from ..errors import CheckpointError, StatisticsError
+
+_INT32 = ("class_ids", "support_ids", "query_ids", "class_sizes", "base_class", "group", "base_image")
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeLog:
+    """Episodes `start .. start + n` of a stream and how they were answered.
+
+    Attributes:
+        class_ids: (n, w) int32, classes of the pool; absent entries (episodes of varying size) are -1, here and below.
+        support_ids: (n, w, k) int32, items of the pool.
+        query_ids: (n, w, m) int32, items of the pool.
+        correct: (n, w, m) bool, False where there is no query.
+        class_sizes: (C,) int32, items of each class of the pool.
+        base_class: (C,) int32, classes that share a number are rotated copies of one.
+        group: (C,) int32, the alphabet or superclass of each class, -1 if there is none.
+        base_image: (N,) int32, items that share a number are rotated copies of one image.
+        version: number of the drawing algorithm. `seed`: of the stream. `start`: index of the first episode.
+    """
+
+    class_ids: np.ndarray
+    support_ids: np.ndarray
+    query_ids: np.ndarray
+    correct: np.ndarray
+    class_sizes: np.ndarray
+    base_class: np.ndarray
+    group: np.ndarray
+    base_image: np.ndarray
+    version: int
+    seed: int
+    start: int
+
+    def __post_init__(self) -> None:
+        for name in _INT32:
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.int32))
+        if self.correct.shape != self.query_ids.shape or len(self.class_ids) != len(self.correct):
+            raise StatisticsError(f"correct {self.correct.shape} must have the shape of query_ids {self.query_ids.shape}, one row an episode.")
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        """(n,) float64: the share of each episode's queries that was answered correctly; NaN for an episode without queries."""
+        asked = (self.query_ids >= 0).sum((1, 2))
+        right = (self.correct & (self.query_ids >= 0)).sum((1, 2))
+        return np.divide(right, asked, out=np.full(len(self), np.nan), where=asked > 0)
+
+    def first(self, count: int) -> "EpisodeLog":
+        """The log of the first `count` episodes."""
+        return self._with_episodes({name: getattr(self, name)[:count] for name in _EPISODES})
+
+    def followed_by(self, later: "EpisodeLog") -> "EpisodeLog":
+        """This log and the episodes that come right after it.
+
+        Raises:
+            StatisticsError: if `later` does not begin where this log ends, or is of another stream or pool.
+        """
+        same = (self.version, self.seed) == (later.version, later.seed) and np.array_equal(self.base_image, later.base_image)
+        if not same or later.start != self.start + len(self):
+            raise StatisticsError(
+                f"A log of episodes {self.start} to {self.start + len(self)} cannot be followed by one that begins at {later.start}"
+                f"{'' if same else ' and is of another stream or pool'}."
+            )
+        return self._with_episodes({name: np.concatenate([getattr(self, name), getattr(later, name)]) for name in _EPISODES})
+
+    def _with_episodes(self, arrays: dict[str, np.ndarray]) -> "EpisodeLog":
+        return replace(self, **arrays)  # type: ignore[arg-type]  # only arrays are replaced
+
+    def save(self, path: Path) -> None:
+        """Write the log as `.npz`: plain int32 arrays, `correct` as packed bits; atomically."""
+        buffer = BytesIO()
+        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)} | {"correct": np.packbits(self.correct)}
+        arrays["seed"] = np.array(str(self.seed))  # text: a seed may be any int
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # NumPy's stub takes `allow_pickle` for one of them
+        atomic.write_file(Path(path), buffer.getvalue())
+
+    @staticmethod
+    def load(path: Path) -> "EpisodeLog":
+        """Read a log written by `save`.
+
+        Raises:
+            CheckpointError: if the file is missing or cannot be read.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            shape = arrays["query_ids"].shape
+            arrays["correct"] = np.unpackbits(arrays["correct"], count=int(np.prod(shape))).reshape(shape).astype(bool)
+            return EpisodeLog(**arrays | {name: int(str(arrays[name])) for name in ("version", "seed", "start")})  # type: ignore[arg-type]
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"The log {path} cannot be read ({error}); remove it and run the same command again.") from None
+
+
+_EPISODES = ("class_ids", "support_ids", "query_ids", "correct")
