@@ -1,0 +1,75 @@
+"""metashot: few-shot learning in PyTorch, from the episode sampler to a benchmark table with intervals.
+
+The public names are resolved when they are first asked for, so that `import metashot` and the command line start without torch.
+"""
+
+from typing import TYPE_CHECKING
+
+# Where each public name lives; the imports below say the same to type checkers (tests/test_package.py compares the two). A function that
+# bears its module's name is taken from the module: re-exported under that name, mypy finds it defined twice.
+_HOMES = {
+    "Conv4": "backbones",
+    "EpisodeBatch": "episodes",
+    "EpisodeLoader": "episodes",
+    "EpisodeLog": "stats",
+    "EpisodePlan": "episodes",
+    "EpisodeSampler": "episodes",
+    "EpisodeSpec": "episodes",
+    "Examples": "episodes",
+    "FeatureLearner": "learners",
+    "ImageStore": "data",
+    "Interval": "stats",
+    "Learner": "learners",
+    "LearnerTags": "learners",
+    "MetashotError": "errors",
+    "Predictor": "learners",
+    "ProtoNet": "learners",
+    "evaluate": "harness.evaluate",
+    "generator": "seeding",
+    "interval": "stats",
+    "meta_train": "training.meta_train",
+    "register_learner": "registry",
+}
+
+if TYPE_CHECKING:
+    from .backbones import Conv4 as Conv4
+    from .data import ImageStore as ImageStore
+    from .episodes import EpisodeBatch as EpisodeBatch
+    from .episodes import EpisodeLoader as EpisodeLoader
+    from .episodes import EpisodePlan as EpisodePlan
+    from .episodes import EpisodeSampler as EpisodeSampler
+    from .episodes import EpisodeSpec as EpisodeSpec
+    from .episodes import Examples as Examples
+    from .errors import MetashotError as MetashotError
+    from .harness.evaluate import evaluate as evaluate
+    from .learners import FeatureLearner as FeatureLearner
+    from .learners import Learner as Learner
+    from .learners import LearnerTags as LearnerTags
+    from .learners import Predictor as Predictor
+    from .learners import ProtoNet as ProtoNet
+    from .registry import register_learner as register_learner
+    from .seeding import generator as generator
+    from .stats import EpisodeLog as EpisodeLog
+    from .stats import Interval as Interval
+    from .stats import interval as interval
+    from .training.meta_train import meta_train as meta_train
+
+    __version__: str
+else:  # hidden from type checkers, which would otherwise believe that every name exists
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("metashot")
+        if name in _HOMES:
+            from importlib import import_module
+
+            return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, _HOMES, n=1)
+        raise AttributeError(f"module 'metashot' has no attribute {name!r}." + (f" Did you mean {near[0]}?" if near else ""))
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_HOMES, "__version__"})

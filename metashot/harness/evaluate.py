@@ -1,0 +1,198 @@
+"""Evaluation: a learner answers episodes; what comes out is a log of every answer."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeGuard
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data import ImageStore
+from ..episodes import EpisodeBatch, EpisodeSampler, EpisodeSpec, gather
+from ..errors import LearnerError, MetashotError
+from ..learners import FeatureLearner, Learner
+from ..seeding import torch_seed
+from ..stats import EpisodeLog
+from ..training import Validation
+from .embeddings import cached_embeddings, embed
+
+CHUNK = 64  # episodes answered at once; chunks are aligned and whole, so an answer does not depend on how many are asked for
+
+Fetch = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Logits (B, q, ways) and labels (B, q) of B episodes with the given indices (B,) int64."""
+
+    episodes: np.ndarray
+    logits: Tensor
+    labels: Tensor
+
+
+def evaluate(
+    learner: Learner,
+    store: ImageStore,
+    spec: EpisodeSpec,
+    *,
+    episodes: int,
+    seed: int = 0,
+    start: int = 0,
+    device: torch.device | str = "cpu",
+    on_episodes: Callable[[int], None] | None = None,
+) -> EpisodeLog:
+    """Answer episodes `start .. start + episodes` of a store and log every answer.
+
+    A `FeatureLearner` whose embeddings may be cached embeds each image of the store once, and keeps that for the next time. The learner
+    sees no query labels and is not changed.
+
+    Args:
+        learner: any; answers in eval mode, its mode is put back.
+        store: the pool of images, for example the test split.
+        spec: the sizes of an episode.
+        episodes: how many.
+        seed: of the episode stream.
+        start: index of the first.
+        device: where the learner is.
+        on_episodes: told how many episodes are answered so far.
+
+    Raises:
+        EpisodeError: if the store cannot give such episodes.
+        LearnerError: if the learner raises, or its logits have the wrong shape or are not finite; names the episodes.
+    """
+    sampler = episode_sampler(store, spec, seed)
+    plan = sampler.plan(start, episodes)
+    correct = np.zeros(plan.query.shape, dtype=bool)
+    where = torch.device(device)
+    fetch = store.fetcher(where)
+    features: Tensor | None = None
+    with _evaluating(learner):
+        if _embeds_once(learner):
+            features = cached_embeddings(learner, fetch, count=len(store.labels), data=store.fingerprint, device=where)
+            fetch = _rows_of(features)
+        for answers in _answers(learner, sampler, fetch, start, episodes, device=where, embedded=features is not None):
+            right = (answers.logits.argmax(-1) == answers.labels).cpu().numpy()  # (B, q)
+            for row, answer in zip(answers.episodes - start, right, strict=True):
+                correct[row][plan.query[row] >= 0] = answer
+            if on_episodes:
+                on_episodes(int(answers.episodes.max()) + 1 - start)
+    return EpisodeLog(
+        class_ids=plan.classes,
+        support_ids=plan.support,
+        query_ids=plan.query,
+        correct=correct,
+        class_sizes=np.bincount(store.labels, minlength=len(store.class_names)),
+        base_class=store.base_class,
+        group=store.group,
+        base_image=store.base_image,
+        version=plan.version,
+        seed=plan.seed,
+        start=plan.start,
+    )
+
+
+def validation(
+    store: ImageStore, spec: EpisodeSpec, *, episodes: int, seed: int, device: torch.device | str = "cpu"
+) -> Callable[[Learner], Validation]:
+    """A function that gives every learner the same validation episodes.
+
+    Its loss is the mean query cross-entropy. Only the images that the episodes use are embedded, and nothing is kept.
+    """
+    sampler = episode_sampler(store, spec, seed)
+    where = torch.device(device)
+    images = store.fetcher(where)
+    plan = sampler.plan(0, -(-episodes // CHUNK) * CHUNK)
+    used = np.unique(np.concatenate([plan.support.ravel(), plan.query.ravel()]))
+    used = used[used >= 0]
+    place = torch.full((len(store.labels),), -1, dtype=torch.int64)
+    place[torch.from_numpy(used)] = torch.arange(len(used))
+
+    def validate(learner: Learner) -> Validation:
+        losses, accuracies = np.zeros(episodes), np.zeros(episodes)
+        with _evaluating(learner):
+            fetch, embedded = images, _embeds_once(learner)
+            if _embeds_once(learner):
+                features = _rows_of(embed(learner, images, torch.from_numpy(used)))
+                fetch = lambda items: features(place[items])  # noqa: E731
+            for answers in _answers(learner, sampler, fetch, 0, episodes, device=where, embedded=embedded):
+                losses[answers.episodes] = (
+                    torch.nn.functional.cross_entropy(answers.logits.transpose(1, 2), answers.labels, reduction="none").double().mean(1).cpu()
+                )
+                accuracies[answers.episodes] = (answers.logits.argmax(-1) == answers.labels).double().mean(1).cpu()
+        return Validation(loss=float(losses.mean()), accuracy=float(accuracies.mean()))
+
+    return validate
+
+
+def episode_sampler(store: ImageStore, spec: EpisodeSpec, seed: int) -> EpisodeSampler:
+    """The sampler over a store; one rotation of a character an episode where the store asks for that."""
+    return EpisodeSampler(store.labels, spec, seed=seed, groups=store.episode_groups)
+
+
+def _answers(
+    learner: Learner, sampler: EpisodeSampler, fetch: Fetch, start: int, count: int, *, device: torch.device, embedded: bool
+) -> Iterator[Answers]:
+    """Answers to episodes `start .. start + count`; `embedded`: `fetch` gives features."""
+    for low in range(start - start % CHUNK, start + count, CHUNK):
+        plan = sampler.plan(low, CHUNK)
+        for rows, _ in plan.shapes():
+            logits, labels = _answer(learner, gather(plan, rows, fetch, device=device), low + rows, embedded=embedded)
+            asked = (low + rows >= start) & (low + rows < start + count)
+            if asked.any():
+                yield Answers((low + rows)[asked], logits[asked], labels[asked])
+
+
+def _answer(learner: Learner, batch: EpisodeBatch, episodes: np.ndarray, *, embedded: bool) -> tuple[Tensor, Tensor]:
+    """Checked logits (B, q, ways) and labels (B, q)."""
+    name = type(learner).__name__
+    span = f"episodes {episodes[0]} to {episodes[-1]}"
+    try:
+        if embedded and isinstance(learner, FeatureLearner):
+            logits = learner.adapt_features(batch.support, batch.ways)(batch.query.x)
+        elif learner.tags().stochastic:
+            logits = torch.stack([_reseeded(learner, batch, b) for b in range(len(batch))])
+        else:
+            logits = learner.predict(batch.support, batch.query.x, batch.ways)
+    except MetashotError:
+        raise
+    except Exception as error:
+        raise LearnerError(f"{name} failed on {span}: {type(error).__name__}: {error}") from error
+    wanted = (*batch.query.y.shape, batch.ways)
+    if not isinstance(logits, Tensor) or logits.shape != wanted:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise LearnerError(f"{name} must answer {span} with logits of shape (episodes, queries, ways) = {wanted}; got {found}.")
+    bad = ~logits.isfinite().flatten(1).all(1).cpu().numpy()
+    if bad.any():
+        raise LearnerError(f"{name} answers episode {episodes[bad][0]} with logits that are not finite.")
+    return logits, batch.query.y
+
+
+def _reseeded(learner: Learner, batch: EpisodeBatch, episode: int) -> Tensor:
+    """(q, ways): one episode of a stochastic learner, under a global generator that its own seed sets."""
+    support = batch.support[episode]
+    with torch.random.fork_rng(devices=[support.x.device] if support.x.is_cuda else []):
+        torch.manual_seed(torch_seed(int(support.seed), "stochastic"))
+        return learner.adapt(support, batch.ways)(batch.query.x[episode])
+
+
+def _embeds_once(learner: Learner) -> TypeGuard[FeatureLearner]:
+    return isinstance(learner, FeatureLearner) and learner.cacheable and not learner.tags().stochastic
+
+
+def _rows_of(features: Tensor) -> Fetch:
+    return lambda items: features[items.to(features.device)]
+
+
+@contextmanager
+def _evaluating(learner: Learner) -> Iterator[None]:
+    """Eval mode without gradients inside; every module's mode as it was outside."""
+    modes = {module: module.training for module in learner.modules()}
+    learner.eval()
+    try:
+        with torch.no_grad():  # not inference_mode: learners must be able to turn gradients back on
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,106 @@
+"""What `bench --list` shows of each recipe, read from TOML files and saved results; nothing is resolved."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError, MissingDataError
+from .published import Published, published
+from .recipe_files import Kind, RecipeFile, find, registered, table_recipes
+
+_DRAWN = ("glyphs",)  # data sets that need no files
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the list.
+
+    `data` is the data set (a table may have several, joined by commas). `at_hand` says whether all of it is found, `figure` is the
+    published figure of the first cell. `committed` is the mean accuracy of the first cell, a proportion, over the `seeds` results of
+    the full budget that are committed; None where there are none.
+    """
+
+    name: str
+    kind: Kind
+    data: str
+    at_hand: bool
+    figure: Published | None
+    committed: float | None
+    seeds: int
+
+
+def list_recipes(pattern: str | None = None, *, root: Path | str | None = None, results: Path | None = None) -> list[Row]:
+    """The benchmarks, recipes and tables that come with metashot, sorted by name.
+
+    Args:
+        pattern: only names that contain it, or that match it if it has `*`, `?` or `[`.
+        root: the folder of raw data; `METASHOT_DATA` if not given.
+        results: the folder of committed results; that of the checkout if not given, and none outside a checkout.
+
+    Raises:
+        CheckpointError: if a committed result cannot be read; names the file.
+    """
+    known = {name: find(name) for name in registered()}
+    folder = results if results is not None else _committed_folder()
+    at_hand: dict[str, bool] = {}
+    rows = []
+    for name, file in known.items():
+        if pattern is not None and not _matches(name, pattern):
+            continue
+        data = sorted({_data(known[part], known) for part in (table_recipes(file) if file.kind == "table" else [name])})
+        for one in data:
+            if one not in at_hand:
+                at_hand[one] = _at_hand(one, root)
+        accuracies = _committed(folder / name / "full") if folder is not None and file.kind == "recipe" else []
+        mean = sum(accuracies) / len(accuracies) if accuracies else None
+        rows.append(Row(name, file.kind, ", ".join(data), all(at_hand[one] for one in data), _figure(file), mean, len(accuracies)))
+    return rows
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) if any(sign in pattern for sign in "*?[") else pattern in name
+
+
+def _data(file: RecipeFile, known: Mapping[str, RecipeFile]) -> str:
+    """The data set of a recipe or of its benchmark."""
+    below: Iterable[RecipeFile] = (file, known[file.tables["benchmark"]]) if "benchmark" in file.tables else (file,)
+    return next(str(one.tables["data"]["name"]) for one in below if "name" in one.tables.get("data", {}))
+
+
+def _figure(file: RecipeFile) -> Published | None:
+    cells = file.tables.get("evaluate") or [{}]
+    return published().get(cells[0].get("published", ""))
+
+
+def _at_hand(data: str, root: Path | str | None) -> bool:
+    if data in _DRAWN:
+        return True
+    from ..data.places import find_raw  # here, since a list of drawn data sets needs nothing of it
+
+    try:
+        find_raw(data, root)
+    except MissingDataError:
+        return False
+    return True
+
+
+def _committed_folder() -> Path | None:
+    """`benchmarks/results` of the checkout that metashot is imported from, if it is one."""
+    folder = Path(__file__).parents[2] / "benchmarks" / "results"
+    return folder if folder.is_dir() else None
+
+
+def _committed(runs: Path) -> list[float]:
+    """The first cell's accuracy of each seed's result in `runs`."""
+    return [_estimate(file) for file in sorted(runs.glob("seed*/result.json"))]
+
+
+def _estimate(file: Path) -> float:
+    try:
+        result: Any = json.loads(file.read_text(encoding="utf-8"))
+        return float(result["cells"][0]["estimate"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{file} is not a result that metashot wrote ({error!r}); restore it from version control.") from error

@@ -1,0 +1,141 @@
+"""What a run reports: `result.json`, its models, and where it was made."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .. import atomic
+from ..errors import CheckpointError
+from ..stats import Interval
+
+RESULT = "result.json"
+_NAN_IS_NULL = ("lower", "upper", "half_width")
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SavedInterval(_Value):
+    """Bounds in proportions; None where there is no interval."""
+
+    lower: float | None
+    upper: float | None
+    half_width: float | None
+    level: float
+    method: str
+
+    @classmethod
+    def of(cls, interval: Interval) -> Self:
+        """The part of an interval that results keep."""
+        bounds = {name: None if interval.method == "none" else getattr(interval, name) for name in _NAN_IS_NULL}
+        return cls(level=interval.level, method=interval.method, **bounds)
+
+
+class CellResult(_Value):
+    """One evaluated cell. `log` is relative to the run's folder; `estimate` is a proportion."""
+
+    data: str
+    split: str
+    ways: int | tuple[int, int]
+    shots: int | tuple[int, int]
+    queries: int | tuple[int, int]
+    episodes: int
+    seed: int
+    plan_hash: str
+    fingerprint: str
+    estimate: float
+    intervals: dict[str, SavedInterval]
+    published: str | None
+    log: str
+    seconds: float
+
+    @property
+    def benchmark(self) -> str:
+        """`<data set>-<ways>w<shots>s`, with a range written `low..high`."""
+        return f"{self.data}-{size_name(self.ways)}w{size_name(self.shots)}s"
+
+
+class TrainingResult(_Value):
+    """How training went; `best_value` is the validation loss or accuracy that selected the weights."""
+
+    steps: int
+    best_step: int
+    best_value: float | None
+    seconds: float
+    classes: int
+    split: str
+
+
+class Result(_Value):
+    """Everything about a run that its table row needs, and what is needed to make it again."""
+
+    format: Literal[1] = Field(default=1, alias="schema")
+    recipe: dict[str, Any]
+    seed: int
+    budget: str
+    overrides: dict[str, Any]
+    tags: dict[str, Any]
+    batch_norm: str
+    versions: dict[str, str]
+    git_revision: str | None
+    device: str
+    threads: int
+    weights: str
+    training: TrainingResult | None
+    cells: tuple[CellResult, ...]
+
+    def save(self, folder: Path) -> None:
+        """Write `result.json` into a run's folder, atomically."""
+        atomic.write_json(folder / RESULT, self.model_dump(mode="json", by_alias=True))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read `result.json` of a run's folder.
+
+        Raises:
+            CheckpointError: if there is none or it cannot be read.
+        """
+        path = Path(folder) / RESULT
+        try:
+            return cls.model_validate_json(path.read_text())
+        except FileNotFoundError:
+            raise CheckpointError(f"{folder} holds no {RESULT}: it is not a finished run.") from None
+        except (OSError, ValidationError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read; remove it and run the same command again. ({error})") from None
+
+
+def size_name(size: int | tuple[int, int]) -> str:
+    """5 as `5`, (5, 20) as `5..20`."""
+    return str(size) if isinstance(size, int) else f"{size[0]}..{size[1]}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that change numbers."""
+    return {"python": platform.python_version()} | {name: version(name) for name in ("metashot", "torch", "torchvision", "numpy", "pillow")}
+
+
+def git_revision() -> str | None:
+    """The revision of the checkout that metashot runs from, with `+changes` if files differ from it; None if it is installed."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        revision = _git(root, "rev-parse", "HEAD")
+        return revision + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no", "--", "metashot") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def device_name(device: torch.device) -> str:
+    """For people: the GPU's name, or `cpu`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
