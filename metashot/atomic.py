@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import file_digest
 from pathlib import Path
@@ -69,7 +69,8 @@ def new_folder(path: Path) -> Iterator[Path]:
             for file in files:
                 _sync(file)
             _write_synced(temporary / MANIFEST, json.dumps({"schema": 1, "files": manifest}, indent=1) + "\n")
-            _sync_folder(temporary)
+            for folder in (*(inner for inner in temporary.rglob("*") if inner.is_dir()), temporary):
+                _sync_folder(folder)
             os.rename(temporary, path)
             _sync_folder(path.parent)
     finally:
@@ -87,17 +88,21 @@ def check_folder(path: Path, *, hashes: bool = True) -> None:
         CheckpointError: if the manifest or a file is missing, or a file differs from it; names the file.
     """
     try:
-        files: Mapping[str, Any] = json.loads((Path(path) / MANIFEST).read_text())["files"]
+        listed = json.loads((Path(path) / MANIFEST).read_text())["files"]
+        files = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in dict(listed).items()}
     except FileNotFoundError:
         raise CheckpointError(f"{path} has no {MANIFEST}: it is not a finished metashot folder.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}/{MANIFEST} cannot be read ({error}); remove the folder and make it again.") from None
-    for name, wanted in files.items():
+    for name, (size, digest) in files.items():
         file = Path(path) / name
         if not file.is_file():
             raise CheckpointError(f"{file} is missing though {MANIFEST} lists it; remove the folder and make it again.")
-        found = _fingerprint(file) if hashes else {"size": file.stat().st_size, "sha256": wanted["sha256"]}
-        if found != wanted:
+        try:
+            same = file.stat().st_size == size and (not hashes or _fingerprint(file)["sha256"] == digest)
+        except OSError as error:
+            raise CheckpointError(f"{file} cannot be read ({error.strerror}); remove the folder and make it again.") from None
+        if not same:
             raise CheckpointError(f"{file} is damaged: it is not the file that {MANIFEST} describes. Remove the folder and make it again.")
 
 
@@ -162,4 +167,6 @@ def _told(path: Path) -> Iterator[None]:
         if isinstance(error, MetashotError):
             raise
         reason = error.strerror or str(error)
-        raise MetashotError(f"Cannot write {path}: {reason}. Free space or choose another place, then run the same command again.") from error
+        raise MetashotError(
+            f"Cannot write {path}: {reason}. Free space or choose another place, then run the same command again."
+        ) from error

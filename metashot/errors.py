@@ -1,7 +1,7 @@
 """The errors metashot raises: each is a `MetashotError` and also the builtin that it refines."""
 
-from difflib import get_close_matches
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class MetashotError(Exception):

@@ -37,7 +37,9 @@ def register_learner(name: str) -> Callable[[Target], Target]:
         held = _decorated.get(name)
         again = held is not None and (held.__module__, held.__qualname__) == (target.__module__, target.__qualname__)
         if not again and name in names("learners"):
-            raise RecipeError(f"The learner name {name!r} is taken by {names('learners')[name]}; register {target.__qualname__} under another.")
+            raise RecipeError(
+                f"The learner name {name!r} is taken by {names('learners')[name]}; register {target.__qualname__} under another."
+            )
         _decorated[name] = target
         return target
 
@@ -54,6 +56,16 @@ def names(group: Group) -> dict[str, str]:
     if group == "learners":
         found |= {name: f"{target.__module__}:{target.__qualname__}" for name, target in _decorated.items()}
     return dict(sorted(found.items()))
+
+
+def check_name(group: Group, name: str) -> None:
+    """Check that a name is registered, or is written as `module:Name` or `file.py:Name`; imports nothing.
+
+    Raises:
+        UnknownNameError: with the nearest name.
+    """
+    if ":" not in name and name not in (known := names(group)):
+        raise unknown_name(_KIND[group], name, known)
 
 
 def load(group: Group, name: str) -> Callable[..., Any]:
@@ -87,13 +99,14 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], *,
         RecipeError: for unknown and missing arguments; names all of them.
     """
     parameters = list(inspect.signature(target).parameters.values())[skip:]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     known = {parameter.name for parameter in parameters if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)}
     faults = []
-    for name in sorted(set(arguments) - known):
+    for name in [] if takes_any else sorted(set(arguments) - known):
         near = get_close_matches(name, known, n=1)
-        faults.append(f"unknown key {what}.{name}. " + (f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(known)) or 'none'}."))
+        faults.append(
+            f"unknown key {what}.{name}. " + (f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(known)) or 'none'}.")
+        )
     missing = [p.name for p in parameters if p.name in known and p.default is p.empty and p.name not in arguments]
     faults += [f"{what} needs a value for {name}." for name in missing]
     if faults:
@@ -124,15 +137,17 @@ def _imported(kind: str, reference: str) -> Callable[..., Any]:
         raise RecipeError(f"The {kind} {reference} cannot be imported: {type(error).__name__}: {error}") from error
     target = module
     for part in attribute.split("."):
-        if part not in vars(target):
-            raise unknown_name(f"{kind} in {where}", attribute, (name for name in vars(target) if not name.startswith("_")))
-        target = vars(target)[part]
+        try:
+            target = getattr(target, part)  # not vars(): a module may resolve its names lazily, as metashot does
+        except AttributeError:
+            raise unknown_name(f"{kind} in {where}", attribute, (name for name in dir(target) if not name.startswith("_"))) from None
     if not callable(target):
         raise RecipeError(f"The {kind} {reference} is a {type(target).__name__}, not a class or function.")
-    return target
+    found: Callable[..., Any] = target
+    return found
 
 
-def _from_file(path: Path) -> Any:  # noqa: ANN401 - a module
+def _from_file(path: Path) -> Any:
     """Import a file once, under a name of its own."""
     if not path.is_file():
         raise UnknownNameError(f"There is no file {path}; give an existing path/to/file.py:Name.")

@@ -6,7 +6,8 @@ seed and purpose, its counter is the word's index, so any word can be had withou
 
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from operator import index as whole
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def _key(seed: int, purpose: str) -> int:
     return int.from_bytes(sha256(f"metashot:{seed}:{purpose}".encode()).digest()[:16], "little")
 
 
-def words(seed: int, purpose: str, start: int, count: int) -> np.ndarray:
+def words(seed: SupportsIndex, purpose: str, start: SupportsIndex, count: SupportsIndex) -> np.ndarray:
     """Words `start .. start + count` of the stream (seed, purpose).
 
     Args:
@@ -37,14 +38,18 @@ def words(seed: int, purpose: str, start: int, count: int) -> np.ndarray:
         (count,) uint64, uniform over all 64-bit values.
 
     Raises:
-        MetashotError: if `start` or `count` is negative.
+        MetashotError: if `start` or `count` is negative, or one of the numbers is no integer.
     """
+    try:
+        seed, start, count = whole(seed), whole(start), whole(count)
+    except TypeError:
+        raise MetashotError(f"Random words need integers; got seed={seed!r}, start={start!r}, count={count!r}.") from None
     if start < 0 or count < 0:
         raise MetashotError(f"Random words need start >= 0 and count >= 0; got start={start}, count={count}.")
-    block, skip = divmod(int(start), _WORDS_PER_BLOCK)
+    block, skip = divmod(start, _WORDS_PER_BLOCK)
     # NumPy's Philox steps its counter before each block: the counter that gives block b is b - 1, modulo 2**256.
-    stream = np.random.Philox(key=_key(int(seed), purpose), counter=(block - 1) % 2**256)
-    drawn: np.ndarray = stream.random_raw(skip + int(count))
+    stream = np.random.Philox(key=_key(seed, purpose), counter=(block - 1) % 2**256)
+    drawn: np.ndarray = stream.random_raw(skip + count)
     return drawn[skip:]
 
 
@@ -58,9 +63,9 @@ def generator(seed: "int | torch.Tensor", purpose: str, index: int = 0) -> "torc
     """
     import torch  # here, so that drawing words needs NumPy only
 
-    return torch.Generator().manual_seed(torch_seed(int(seed), purpose, index))
+    return torch.Generator().manual_seed(torch_seed(seed, purpose, index))
 
 
-def torch_seed(seed: int, purpose: str, index: int = 0) -> int:
+def torch_seed(seed: SupportsIndex, purpose: str, index: int = 0) -> int:
     """A non-negative 63-bit seed for torch from (seed, purpose, index)."""
     return int(words(seed, purpose, index, 1)[0] >> np.uint64(1))

@@ -36,7 +36,7 @@ class Conv4(nn.Module):
         channels, height, width = item_shape
         self.blocks = nn.Sequential(_block(channels, filters), *(_block(filters, filters) for _ in range(3)))
         self.feature_shape = (filters * (height // 16) * (width // 16),)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, channels, height, width) -> (n, d)."""

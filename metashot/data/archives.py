@@ -155,7 +155,7 @@ class _ZipMembers(Members):
 class _FolderMembers(Members):
     def __init__(self, path: Path, limits: Limits) -> None:
         self._path, self._limits, self._total = path, limits, 0
-        self._files: dict[str, str] = {}
+        self._files: dict[str, Path] = {}
         pending = [("", str(path))]
         seen = 0
         while pending:
@@ -178,13 +178,13 @@ class _FolderMembers(Members):
                 if entry.is_dir():
                     pending.append((f"{name}/", entry.path))
                 else:
-                    self._files[name] = entry.path
+                    self._files[name] = Path(entry.path)
         self.names = _in_order(self._files)
 
     def read(self, name: str) -> bytes:
         most = min(self._limits.member, self._limits.total - self._total)
         try:
-            with open(self._files[name], "rb", buffering=0) as stream:
+            with self._files[name].open("rb", buffering=0) as stream:
                 content = _bounded(stream, most)
         except OSError as error:
             raise DataError(f"{self._files[name]} cannot be read ({error.strerror or error}).") from error
@@ -221,5 +221,5 @@ def _is_clutter(name: str) -> bool:
     return any(part.startswith(".") or part in _CLUTTER for part in name.split("/"))
 
 
-def _in_order(names: dict[str, zipfile.ZipInfo] | dict[str, str]) -> tuple[str, ...]:
+def _in_order(names: dict[str, zipfile.ZipInfo] | dict[str, Path]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: name.split("/")))

@@ -120,11 +120,11 @@ def _moved(curves: Floats, hand: Floats, jitter: np.float32) -> tuple[Floats, Fl
     """What an unsteady hand makes of the strokes: polylines (items, strokes, pieces + 1, 2), and half the pen's width (items,)."""
     items = len(hand)
     centred = (hand - np.float32(0.5)) * np.float32(2)  # (items, words), in [-1, 1)
-    shaken = centred[:, 16 : 16 + _STROKES * 6].reshape(items, _STROKES, 3, 2) * (np.float32(0.07) * jitter)
+    shaken = centred[:, 16 : 16 + _STROKES * 6].reshape(items, _STROKES, 3, 2) * (np.float32(0.072) * jitter)
     points = curves + shaken - np.float32(0.5)  # about the middle
-    slant = centred[:, :4] * (np.float32(0.22) * jitter)  # (items, 4): stretch x, shear x, shear y, stretch y
-    turn = centred[:, 4] * (np.float32(0.25) * jitter)
-    shift = centred[:, 5:7] * (np.float32(0.07) * jitter)
+    slant = centred[:, :4] * (np.float32(0.24) * jitter)  # (items, 4): stretch x, shear x, shear y, stretch y
+    turn = centred[:, 4] * (np.float32(0.33) * jitter)
+    shift = centred[:, 5:7] * (np.float32(0.076) * jitter)
     xx, xy, yx, yy = (part[:, None, None] for part in (slant[:, 0] + 1, slant[:, 1] - turn, slant[:, 2] + turn, slant[:, 3] + 1))
     x, y = points[..., 0], points[..., 1]
     placed = np.stack([x * xx + y * xy + shift[:, :1, None], x * yx + y * yy + shift[:, 1:, None]], axis=-1) + np.float32(0.5)

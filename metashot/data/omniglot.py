@@ -5,13 +5,13 @@ The 1028 / 172 / 423 split is that of the code published with Snell et al. 2017,
 Gurmukhi, has characters in both train and test.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from hashlib import file_digest
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +24,6 @@ from .omniglot_catalogue import Catalogue, Ranges, check_members, class_name, of
 from .places import cache_folder, find_raw
 from .prepared import Contents, build_store
 from .store import ImageStore
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _SIDE = 105  # pixels of a published drawing
 _PUBLISHED = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
@@ -57,8 +54,8 @@ class Preprocessing:
     def apply(self, drawings: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """(n, 105, 105) grey drawings, paper 255, as items: (n, 1, size, size), or all turned by 0, then 90, 180, 270 degrees: (4n, ...).
 
-        Turning is anticlockwise and comes after resizing. For "nearest" the order makes no difference, pixel for pixel; for the
-        other filters it changes grey levels by rounding only.
+        Turning is anticlockwise and comes after resizing, so that the four copies are exact turns of one another. For "nearest" the order
+        makes no difference, pixel for pixel; Pillow's filters are not quite symmetric ("box" least), so with them it would.
         """
         if self.resize == "nearest":
             # the centre of each target pixel, in exact integers; what Pillow does to 1-bit pictures whatever filter it is asked for
@@ -195,7 +192,7 @@ def _rotations_of_parts(rotations: str | Mapping[str, str], parts: Mapping[str, 
 
 def _filler(
     sources: Mapping[str, Path], digests: Mapping[str, str], catalogue: Catalogue, part: str, steps: Preprocessing
-) -> "Callable[[], Contents]":
+) -> Callable[[], Contents]:
     def fill() -> Contents:
         characters = catalogue.characters(part)
         turns = 4 if steps.turned else 1

@@ -10,6 +10,7 @@ from ..errors import EpisodeError
 from .batch import EpisodeBatch, Examples
 from .plan import EpisodePlan
 from .sampler import EpisodeSampler
+from .spec import whole
 
 Fetch = Callable[[Tensor], Tensor]
 
@@ -29,12 +30,13 @@ class EpisodeLoader:
         device: where labels go; `fetch` answers for the items.
 
     Raises:
-        EpisodeError: if `count` or `start` is negative or `batch` is not positive.
+        EpisodeError: if `count` or `start` is negative, `batch` is not positive, or one is no integer.
     """
 
     def __init__(
         self, sampler: EpisodeSampler, fetch: Fetch, *, count: int, start: int = 0, batch: int = 64, device: torch.device | str = "cpu"
     ) -> None:
+        count, start, batch = whole("count", count), whole("start", start), whole("batch", batch)
         if count < 0 or start < 0 or batch < 1:
             raise EpisodeError(f"A loader needs count >= 0, start >= 0 and batch >= 1; got count={count}, start={start}, batch={batch}.")
         self._sampler, self._fetch, self._device = sampler, fetch, torch.device(device)
@@ -58,12 +60,21 @@ def gather(plan: EpisodePlan, rows: np.ndarray, fetch: Fetch, *, device: torch.d
         rows: (B,) int64, rows of the plan.
         fetch: items (n,) int64 -> (n, *item) on `device`.
         device: where the labels go.
+
+    Raises:
+        EpisodeError: if `rows` is empty or holds several shapes, or `fetch` returns another number of items than asked.
     """
     classes, support, query = plan.classes[rows], plan.support[rows], plan.query[rows]
-    w, k, m = (classes[0] >= 0).sum(), (support[0, 0] >= 0).sum(), (query[0, 0] >= 0).sum()
+    shapes = np.unique(np.stack([(classes >= 0).sum(1), (support[:, 0] >= 0).sum(1), (query[:, 0] >= 0).sum(1)]), axis=1)  # (3, shapes)
+    if shapes.shape[1] != 1:
+        raise EpisodeError(f"One batch holds episodes of one shape; got {shapes.shape[1]} in {len(rows)} episodes. See EpisodePlan.shapes.")
+    w, k, m = shapes[:, 0].tolist()
     classes, support, query = classes[:, :w], support[:, :w, :k], query[:, :w, :m]
     items = torch.from_numpy(np.concatenate([support.ravel(), query.ravel()]))
-    x_support, x_query = fetch(items).split([support.size, query.size])
+    x = fetch(items)
+    if len(x) != len(items):
+        raise EpisodeError(f"fetch was asked for {len(items)} items and returned {len(x)}; it must return one for each.")
+    x_support, x_query = x.split([support.size, query.size])
     seed = torch.from_numpy(plan.seeds[rows])
 
     def examples(x: Tensor, each: int) -> Examples:

@@ -53,7 +53,7 @@ class EpisodePlan:
         digest = sha256(f"{self.version} {self.spec.ways} {self.spec.shots} {self.spec.queries} {self.seed} {self.start}".encode())
         for array in (self.classes, self.support, self.query):
             digest.update(f" {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array, dtype="<i8"))
+            digest.update(np.ascontiguousarray(array, dtype="<i8").data)
         return digest.hexdigest()
 
     @property
@@ -74,7 +74,8 @@ class EpisodePlan:
         """Write the plan as `.npz` (plain arrays, no objects), atomically."""
         buffer = BytesIO()
         bounds = np.array([self.spec.bounds(name) for name in ("ways", "shots", "queries")], dtype=np.int64)
-        scalars = {"version": self.version, "start": self.start, "seed": np.array(str(self.seed)), "hash": np.array(self.hash)}
+        # Start and seed as text: they may be longer than any integer type, and NumPy would pickle them.
+        scalars = {"version": self.version, "start": str(self.start), "seed": str(self.seed), "hash": self.hash}
         np.savez_compressed(buffer, classes=self.classes, support=self.support, query=self.query, spec=bounds, **scalars)  # type: ignore[arg-type]  # NumPy's stub takes `allow_pickle` for one of them
         atomic.write_file(Path(path), buffer.getvalue())
 
@@ -86,7 +87,14 @@ class EpisodePlan:
             EpisodeError: if the file is missing, is no plan, or does not match its own hash.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            stream = BytesIO(Path(path).read_bytes())  # in memory: whatever the damage, no file stays open
+        except OSError as error:
+            raise EpisodeError(f"{path} is not an episode plan that can be read: {error.strerror}.") from None
+        if not zipfile.is_zipfile(stream):
+            raise EpisodeError(f"{path} is not an episode plan: it is no .npz archive, or not the whole of one.")
+        stream.seek(0)
+        try:
+            with np.load(stream, allow_pickle=False) as arrays:
                 plan = EpisodePlan(
                     classes=arrays["classes"],
                     support=arrays["support"],
@@ -94,10 +102,10 @@ class EpisodePlan:
                     version=int(arrays["version"]),
                     spec=EpisodeSpec(*((int(low), int(high)) for low, high in arrays["spec"])),
                     seed=int(str(arrays["seed"])),
-                    start=int(arrays["start"]),
+                    start=int(str(arrays["start"])),
                 )
                 wanted = str(arrays["hash"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # for damaged bytes NumPy, zipfile and zlib raise a dozen unrelated kinds
             raise EpisodeError(f"{path} is not an episode plan that can be read: {error}.") from None
         if plan.hash != wanted:
             raise EpisodeError(f"{path} is damaged: its arrays do not match the hash stored with them. Draw the plan again from its seed.")

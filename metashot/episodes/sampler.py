@@ -2,7 +2,8 @@
 
 Stream version 1. Episode i owns the W words `i*W .. (i+1)*W` of the stream (seed, "episodes"), W = 3 + 2w + w(k+m) with the
 largest sizes of the spec, in this order: ways, shots, queries; w draws of a group; w draws of a class within its group; for each
-class k+m draws of an item. A draw from n things is the word's high product floor(word * n / 2**64): no rejection, and a bias below n / 2**64.
+class k+m draws of an item. A draw from n things is the word's high product floor(word * n / 2**64): no rejection, and a bias below
+n / 2**64.
 Draws without replacement are the first steps of a Fisher-Yates shuffle, so their *order* is uniform too: a class's label is
 its position in the draw. Changing any of this changes every published episode, and needs a new version number.
 """
@@ -16,7 +17,7 @@ import torch
 from ..errors import EpisodeError
 from ..seeding import words
 from .plan import EpisodePlan
-from .spec import EpisodeSpec
+from .spec import EpisodeSpec, whole
 
 STREAM_VERSION = 1
 _BLOCK = 1024  # episodes drawn at once: large enough to amortise NumPy's calls, small enough to stay in the cache
@@ -51,14 +52,14 @@ class EpisodeSampler:
 
     def __init__(
         self,
-        labels: Any,  # noqa: ANN401 - list, array or tensor; NumPy's own ArrayLike leaves tensors out
+        labels: Any,
         spec: EpisodeSpec,
         *,
         seed: int = 0,
         groups: Mapping[Any, Hashable] | None = None,
     ) -> None:
         self.spec = spec
-        self.seed = int(seed)
+        self.seed = whole("seed", seed)
         names, numbers = _classes(labels)
         self.class_names: list[Any] = names.tolist()
         self._sizes = np.bincount(numbers, minlength=len(names))  # (C,) items of each class
@@ -87,8 +88,9 @@ class EpisodeSampler:
         """Episodes `start .. start + count`. Any split into blocks gives the same episodes.
 
         Raises:
-            EpisodeError: if `start` or `count` is negative.
+            EpisodeError: if `start` or `count` is negative or no integer.
         """
+        start, count = whole("start", start), whole("count", count)
         if start < 0 or count < 0:
             raise EpisodeError(f"A plan needs start >= 0 and count >= 0; got start={start}, count={count}.")
         w, k, m = self.spec.max_ways, self.spec.max_shots, self.spec.max_queries
@@ -98,7 +100,7 @@ class EpisodeSampler:
         for low in range(0, count, _BLOCK):
             high = min(low + _BLOCK, count)
             classes[low:high], support[low:high], query[low:high] = self._draw(start + low, high - low)
-        return EpisodePlan(classes, support, query, version=STREAM_VERSION, spec=self.spec, seed=self.seed, start=int(start))
+        return EpisodePlan(classes, support, query, version=STREAM_VERSION, spec=self.spec, seed=self.seed, start=start)
 
     def __getitem__(self, index: int) -> EpisodePlan:
         return self.plan(index, 1)
@@ -151,6 +153,7 @@ class EpisodeBatchSampler:
     """A finite run of episodes as lists of item indices; made by `EpisodeSampler.batch_sampler`."""
 
     def __init__(self, sampler: EpisodeSampler, count: int, start: int) -> None:
+        start, count = whole("start", start), whole("count", count)
         if start < 0 or count < 0:
             raise EpisodeError(f"A batch sampler needs start >= 0 and count >= 0; got start={start}, count={count}.")
         self._sampler, self._count, self._start = sampler, count, start
@@ -171,7 +174,8 @@ def _below(drawn: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     n = sizes.astype(np.uint64)
     half = np.uint64(32)
     high, low = drawn >> half, drawn & np.uint64(0xFFFFFFFF)
-    return ((high * n + ((low * n) >> half)) >> half).astype(np.int64)
+    numbers: np.ndarray = ((high * n + ((low * n) >> half)) >> half).astype(np.int64)
+    return numbers
 
 
 def _distinct(drawn: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -190,25 +194,27 @@ def _distinct(drawn: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """
     steps = np.arange(len(drawn))[:, None]
     targets = steps + _below(drawn, sizes - steps)
-    picks = targets.copy()
+    picks: np.ndarray = targets.copy()
     for i in range(len(drawn) - 2, -1, -1):
         later = picks[i + 1 :]
         np.putmask(later, later == targets[i], i)
     return picks
 
 
-def _classes(labels: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401 - as in EpisodeSampler
+def _classes(labels: Any) -> tuple[np.ndarray, np.ndarray]:
     """Sorted distinct labels (C,) and each item's class number (N,)."""
     values = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else labels
     try:
         array = np.asarray(values)
+        if array.dtype.kind == "O":  # a column of strings, for example
+            array = np.asarray(array.tolist())
         flat = array.ndim == 1 and array.size > 0 and array.dtype.kind != "O"
-        mixed = array.dtype.kind in "US" and not all(isinstance(value, str | bytes) for value in values)
+        mixed = array.dtype.kind in "US" and not any(all(isinstance(value, kind) for value in values) for kind in (str, bytes))
     except ValueError:  # ragged lists
         flat = mixed = False
     if not flat or mixed:
         raise EpisodeError("labels must be a flat, non-empty list, array or tensor with one label an item, all of one sortable kind.")
-    if array.dtype.kind == "f" and np.isnan(array).any():
+    if array.dtype.kind in "fcmM" and np.isnan(array).any():
         raise EpisodeError("labels hold NaN; give every item a class.")
     names, numbers = np.unique(array, return_inverse=True)
     return names, numbers.ravel()

@@ -1,6 +1,7 @@
 """The size of an episode."""
 
 from dataclasses import dataclass
+from operator import index
 
 from ..errors import EpisodeError
 
@@ -56,12 +57,22 @@ class EpisodeSpec:
         return self.bounds("queries")[1]
 
 
+def whole(name: str, value: object) -> int:
+    """`value` as an int, unless it is a bool, a float or anything else that is no integer."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return index(value)  # type: ignore[arg-type]  # raises for what is no integer
+    except TypeError:
+        raise EpisodeError(f"{name} must be an integer; got {value!r}.") from None
+
+
 def _checked(name: str, size: object, least: int) -> Size:
     """`size` as an int or an ordered pair of ints; a pair of equal ints is that int."""
-    parts = tuple(size) if isinstance(size, list | tuple) else (size,)
-    if len(parts) not in (1, 2) or any(isinstance(part, bool) or not hasattr(part, "__index__") for part in parts):
-        raise EpisodeError(f"{name} must be an integer or a pair (low, high) of integers; got {size!r}.")
-    low, high = int(parts[0]), int(parts[-1])
+    try:
+        low, high = (whole(name, part) for part in (size if isinstance(size, list | tuple) else (size, size)))
+    except ValueError:  # a part is no integer, or there are not two
+        raise EpisodeError(f"{name} must be an integer or a pair (low, high) of integers; got {size!r}.") from None
     if low < least:
         raise EpisodeError(f"{name} must be at least {least}; got {size!r}.")
     if low > high:

@@ -11,7 +11,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to serve large blocks from the heap and never to shrink it; for a process that is ours, so called by the command line only.
+    """Tell glibc to serve large blocks from the heap and never to shrink it; the command line does, in its own process.
 
     Returns:
         Whether the allocator took both settings; False where it is not glibc's, which changes nothing.

@@ -18,6 +18,18 @@ from .recipe import Component, Recipe, Train
 _OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
+def check_device(name: str) -> None:
+    """Find out before anything is done whether a device can be used.
+
+    Raises:
+        RecipeError: if its name is wrong or it is not there.
+    """
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
+        raise RecipeError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]} Try --device cpu.") from None
+
+
 def build_stores(data: Component, *, root: Path | None = None, download: bool = False) -> dict[str, ImageStore]:
     """The stores of a recipe's data set by split, with classes proved disjoint.
 
@@ -35,7 +47,9 @@ def build_stores(data: Component, *, root: Path | None = None, download: bool = 
     for split, store in stores.items():
         for name in store.class_names:
             if name in seen:
-                raise RecipeError(f"Class {name!r} of {data.name} is in the splits {seen[name]} and {split}; splits must not share classes.")
+                raise RecipeError(
+                    f"Class {name!r} of {data.name} is in the splits {seen[name]} and {split}; splits must not share classes."
+                )
             seen[name] = split
     return stores
 
@@ -74,7 +88,9 @@ def build_optimiser(learner: Learner, train: Train) -> torch.optim.Optimizer:
     """The optimiser over the learner's trainable parameters."""
     parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     kind = _OPTIMISERS[train.optimiser.name]
-    optimiser: torch.optim.Optimizer = _made(kind, {"lr": train.optimiser.lr} | train.optimiser.arguments, parameters, what="train.optimiser")
+    optimiser: torch.optim.Optimizer = _made(
+        kind, {"lr": train.optimiser.lr} | train.optimiser.arguments, parameters, what="train.optimiser"
+    )
     return optimiser
 
 
@@ -86,7 +102,7 @@ def build_schedule(train: Train) -> Schedule:
     return step_decay(every=schedule.every, factor=schedule.factor)
 
 
-def _made(target: Any, arguments: Mapping[str, Any], *given: Any, what: str) -> Any:  # noqa: ANN401 - whatever the target makes
+def _made(target: Any, arguments: Mapping[str, Any], *given: Any, what: str) -> Any:
     """`target(*given, **arguments)`; what it refuses is a fault of the recipe."""
     registry.check_arguments(target, arguments, skip=len(given), what=what)
     try:

@@ -1,7 +1,7 @@
 """Embeddings on disk, keyed by everything that can change them.
 
-The key is a digest of the weights' bytes, the code and structure of learner and backbone, the data's fingerprint, dtype, device class and versions;
-no name and no path is part of it. An entry is a folder with a manifest: a flipped bit is noticed and the entry made anew.
+The key is a digest of the weights' bytes, the code and structure of learner and backbone, the data's fingerprint, dtype, device class
+and versions; no name and no path is part of it. An entry is a folder with a manifest: a flipped bit is noticed and the entry made anew.
 """
 
 import inspect
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .. import atomic
 from ..data.places import cache_folder
-from ..errors import CheckpointError
+from ..errors import CheckpointError, LearnerError, MetashotError
 from ..learners import FeatureLearner
 from ..training.checkpoints import weights_bytes
 
@@ -28,6 +28,7 @@ FORMAT_VERSION = 1
 CHUNK = 256  # images embedded at once; chunks are aligned, so an embedding does not depend on how many are asked for
 _LOCK_SECONDS = 600
 _log = logging.getLogger("metashot")
+_MODULE_KEYS = frozenset(vars(torch.nn.Module()))  # torch's own book-keeping
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,16 @@ def embedding_key(learner: FeatureLearner, data: str, device: torch.device) -> E
 
 
 def embed(learner: FeatureLearner, fetch: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
-    """Features (n, *feature) of items (n,), made in chunks of 256. The learner must be in eval mode."""
+    """Features (n, *feature) of items (n,), made in chunks of 256. The learner must be in eval mode.
+
+    Raises:
+        LearnerError: if `embed` raises, or does not give one row for each item.
+    """
     with torch.no_grad():
-        return torch.cat([learner.embed(fetch(chunk)) for chunk in items.split(CHUNK)])
+        return torch.cat([_embedded(learner, fetch(chunk)) for chunk in items.split(CHUNK)])
 
 
-def cached_embeddings(
-    learner: FeatureLearner, fetch: Callable[[Tensor], Tensor], *, count: int, data: str, device: torch.device
-) -> Tensor:
+def cached_embeddings(learner: FeatureLearner, fetch: Callable[[Tensor], Tensor], *, count: int, data: str, device: torch.device) -> Tensor:
     """Features (count, *feature) of a whole pool on `device`, from the cache or into it.
 
     Args:
@@ -74,7 +77,10 @@ def cached_embeddings(
         device: where the features go.
     """
     root = cache_folder() / "embeddings"
-    digest = embedding_key(learner, data, device).digest
+    try:
+        digest = embedding_key(learner, data, device).digest
+    except (OSError, TypeError):  # no source file, as in a notebook: a change of the code could not be noticed, so nothing is kept
+        return embed(learner, fetch, torch.arange(count))
     entry = root / digest
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f"{digest}.lock", timeout=_LOCK_SECONDS):
@@ -91,12 +97,41 @@ def cached_embeddings(
     return features
 
 
+def _embedded(learner: FeatureLearner, x: Tensor) -> Tensor:
+    """`learner.embed(x)`, checked."""
+    name = type(learner).__name__
+    try:
+        features = learner.embed(x)
+    except MetashotError:
+        raise
+    except Exception as error:
+        raise LearnerError(f"{name} failed to embed items of shape {tuple(x.shape)}: {type(error).__name__}: {error}") from error
+    if features.ndim < 2 or len(features) != len(x):
+        raise LearnerError(f"{name}.embed must give a row of features for each of {len(x)} items; got shape {tuple(features.shape)}.")
+    return features
+
+
 def _code(learner: FeatureLearner) -> str:
-    """Digest of a learner's structure and of the source files that define it and its parts."""
-    files = {inspect.getsourcefile(type(module)) for module in learner.modules() if not type(module).__module__.startswith("torch.")}
+    """Digest of a learner's structure, of the source files that define it and its parts, and of what they keep outside `state_dict`.
+
+    Raises:
+        OSError, TypeError: if a class has no source file, as one typed into a notebook.
+    """
+    classes = {ancestor for module in learner.modules() for ancestor in type(module).__mro__}
+    own = {each for each in classes if each.__module__.partition(".")[0] not in ("torch", "builtins", "abc")}
     digest = sha256(repr(learner).encode())
-    for file in sorted(filter(None, files)):
+    for file in sorted(str(inspect.getsourcefile(each)) for each in own):
         digest.update(sha256(Path(file).read_bytes()).digest())
-    plain = {name: value for name, value in vars(learner).items() if isinstance(value, bool | int | float | str)}
-    digest.update(json.dumps(plain, sort_keys=True).encode())
+    for name, module in learner.named_modules():
+        kept = {key: value for key, value in vars(module).items() if key not in _MODULE_KEYS}
+        kept |= {key: module.get_buffer(key) for key in module._non_persistent_buffers_set}
+        digest.update(f"{name} {json.dumps(sorted(kept.items()), default=_told)}".encode())
     return digest.hexdigest()
+
+
+def _told(value: object) -> object:
+    """What JSON has no form for: a tensor by its bytes, a function or class by its name, anything else by its class."""
+    if isinstance(value, Tensor):
+        bits = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        return [str(value.dtype), list(value.shape), sha256(bits).hexdigest()]
+    return getattr(value, "__qualname__", type(value).__qualname__)

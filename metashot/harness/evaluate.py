@@ -68,6 +68,7 @@ def evaluate(
     where = torch.device(device)
     fetch = store.fetcher(where)
     features: Tensor | None = None
+    answered = 0
     with _evaluating(learner):
         if _embeds_once(learner):
             features = cached_embeddings(learner, fetch, count=len(store.labels), data=store.fingerprint, device=where)
@@ -76,8 +77,9 @@ def evaluate(
             right = (answers.logits.argmax(-1) == answers.labels).cpu().numpy()  # (B, q)
             for row, answer in zip(answers.episodes - start, right, strict=True):
                 correct[row][plan.query[row] >= 0] = answer
+            answered += len(answers.episodes)
             if on_episodes:
-                on_episodes(int(answers.episodes.max()) + 1 - start)
+                on_episodes(answered)
     return EpisodeLog(
         class_ids=plan.classes,
         support_ids=plan.support,
@@ -118,7 +120,10 @@ def validation(
                 fetch = lambda items: features(place[items])  # noqa: E731
             for answers in _answers(learner, sampler, fetch, 0, episodes, device=where, embedded=embedded):
                 losses[answers.episodes] = (
-                    torch.nn.functional.cross_entropy(answers.logits.transpose(1, 2), answers.labels, reduction="none").double().mean(1).cpu()
+                    torch.nn.functional.cross_entropy(answers.logits.transpose(1, 2), answers.labels, reduction="none")
+                    .double()
+                    .mean(1)
+                    .cpu()
                 )
                 accuracies[answers.episodes] = (answers.logits.argmax(-1) == answers.labels).double().mean(1).cpu()
         return Validation(loss=float(losses.mean()), accuracy=float(accuracies.mean()))

@@ -44,7 +44,7 @@ def list_recipes(pattern: str | None = None, *, root: Path | str | None = None, 
         CheckpointError: if a committed result cannot be read; names the file.
     """
     known = {name: find(name) for name in registered()}
-    folder = results if results is not None else _committed_folder()
+    folder = results if results is not None else committed_folder()
     at_hand: dict[str, bool] = {}
     rows = []
     for name, file in known.items():
@@ -87,7 +87,7 @@ def _at_hand(data: str, root: Path | str | None) -> bool:
     return True
 
 
-def _committed_folder() -> Path | None:
+def committed_folder() -> Path | None:
     """`benchmarks/results` of the checkout that metashot is imported from, if it is one."""
     folder = Path(__file__).parents[2] / "benchmarks" / "results"
     return folder if folder.is_dir() else None

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import RecipeError, unknown_name
 from .published import published
 from .recipe_faults import SECTIONS, error_of, file_faults, set_faults, whole_faults
-from .recipe_files import BUDGETS, RecipeFile, find, registered
+from .recipe_files import BUDGETS, RecipeFile, find, registered, table_recipes
 from .recipe_layers import differences, identifier, lay, leaves, parse_settings
 from .recipe_model import Cell as Cell
 from .recipe_model import Component as Component
@@ -108,13 +108,15 @@ def _file(name_or_path: str, learner: str | None) -> tuple[RecipeFile, str | Non
     """The benchmark or recipe file that is meant, and the learner that is still to be laid over it."""
     file = find(name_or_path)
     if file.kind == "table":
-        raise RecipeError(f"{name_or_path} is a table, a list of recipes: name one of {', '.join(file.tables['recipes'])}.")
+        raise RecipeError(f"{name_or_path} is a table, a list of recipes: name one of {', '.join(table_recipes(file))}.")
     if learner is not None and not _is_learner(learner):
         raise RecipeError(f"--learner expects a name, package.module:Class or path/to/file.py:Class; found {learner!r}.")
     if file.kind == "recipe":
         return file, learner
     known = registered()
     if learner is None:
+        if faults := file_faults(file):  # first: a misspelt [learner] makes a file look like a benchmark
+            raise error_of(faults)
         recipes = [recipe for recipe in known if recipe.startswith(f"{file.name}-") and file.registered]
         advice = f", or name one of its recipes: {', '.join(recipes)}" if recipes else ""
         raise RecipeError(f"{name_or_path} is a benchmark and has no learner: give one with --learner{advice}.")

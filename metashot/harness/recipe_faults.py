@@ -108,10 +108,8 @@ def unknown_key(source: str, prefix: str, key: str, known: Iterable[str]) -> str
     siblings = sorted(known)
     near = get_close_matches(key, siblings, n=1)
     elsewhere = [dotted for dotted in _DOTTED if dotted.rpartition(".")[2] == key]
-    if near or elsewhere:
-        advice = f"Did you mean {near[0] if near else elsewhere[0]}?"
-    else:
-        advice = f"Known: {', '.join(siblings)}."
+    meant = [*near, *elsewhere]
+    advice = f"Did you mean {meant[0]}?" if meant else f"Known: {', '.join(siblings)}."
     return f"{source}: unknown key {_dotted(prefix, key)}. {advice}"
 
 

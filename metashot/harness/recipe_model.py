@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, PlainValidator, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from ..errors import RecipeError
@@ -35,8 +35,13 @@ def _count_or_range(least: int) -> Callable[[Any], int | tuple[int, int]]:
     return check
 
 
-Ways = Annotated[int | tuple[int, int], PlainValidator(_count_or_range(2))]
-PerClass = Annotated[int | tuple[int, int], PlainValidator(_count_or_range(1))]
+def _as_json(value: int | tuple[int, int]) -> int | list[int]:
+    return value if isinstance(value, int) else list(value)
+
+
+_AsJson = PlainSerializer(_as_json, when_used="json")
+Ways = Annotated[int | tuple[int, int], PlainValidator(_count_or_range(2)), _AsJson]
+PerClass = Annotated[int | tuple[int, int], PlainValidator(_count_or_range(1)), _AsJson]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
 

@@ -2,6 +2,9 @@
 
 import platform
 import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .. import atomic
 from ..errors import CheckpointError
+from ..learners import Learner
 from ..stats import Interval
+from ..training.checkpoints import weights_bytes
+from .recipe import Recipe
 
 RESULT = "result.json"
 _NAN_IS_NULL = ("lower", "upper", "half_width")
@@ -95,6 +101,32 @@ class Result(_Value):
         atomic.write_json(folder / RESULT, self.model_dump(mode="json", by_alias=True))
 
     @classmethod
+    def of(
+        cls, recipe: Recipe, learner: Learner, *, seed: int, overrides: Mapping[str, Any], training: TrainingResult | None, device: str
+    ) -> Self:
+        """The result of a run that has evaluated no cell yet."""
+        return cls(
+            schema=1,
+            recipe=recipe.to_dict(),
+            seed=seed,
+            budget=recipe.budget,
+            overrides=dict(overrides),
+            tags=asdict(learner.tags()),
+            batch_norm=learner.batch_norm,
+            versions=_versions(),
+            git_revision=_git_revision(),
+            device=_device_name(torch.device(device)),
+            threads=torch.get_num_threads(),
+            weights=sha256(weights_bytes(learner)).hexdigest(),
+            training=training,
+            cells=(),
+        )
+
+    def with_cell(self, cell: CellResult) -> Self:
+        """This result and one more cell."""
+        return self.model_copy(update={"cells": (*self.cells, cell)})
+
+    @classmethod
     def load(cls, folder: Path) -> Self:
         """Read `result.json` of a run's folder.
 
@@ -115,12 +147,12 @@ def size_name(size: int | tuple[int, int]) -> str:
     return str(size) if isinstance(size, int) else f"{size[0]}..{size[1]}"
 
 
-def versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     """Versions of Python and of the packages that change numbers."""
     return {"python": platform.python_version()} | {name: version(name) for name in ("metashot", "torch", "torchvision", "numpy", "pillow")}
 
 
-def git_revision() -> str | None:
+def _git_revision() -> str | None:
     """The revision of the checkout that metashot runs from, with `+changes` if files differ from it; None if it is installed."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
@@ -132,10 +164,10 @@ def git_revision() -> str | None:
         return None
 
 
-def device_name(device: torch.device) -> str:
+def _device_name(device: torch.device) -> str:
     """For people: the GPU's name, or `cpu`."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _git(root: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
+    return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout.strip()

@@ -61,8 +61,8 @@ def mean_interval(values: Sequence[float] | np.ndarray, *, level: float = 0.95) 
     """The interval of the mean of independent per-episode accuracies.
 
     Student's t, `mean ± t(n-1) * s / sqrt(n)` with ddof = 1. Near 0 % and 100 %, that is with fewer than 50 imperfect episodes (or 50 that
-    are not all wrong), or where an end of it passes 0 or 1, Korn and Graubard's interval instead: the exact binomial one
-    (Clopper-Pearson) at the effective sample size `p (1 - p) / (s**2 / n)`.
+    are not all wrong), where all are equal, or where an end of it passes 0 or 1, Korn and Graubard's interval instead: the exact
+    binomial one (Clopper-Pearson) at the effective sample size `p (1 - p) / (s**2 / n)`, or n where s is 0.
 
     Args:
         values: (n,) proportions in [0, 1].
@@ -93,8 +93,8 @@ def mean_interval(values: Sequence[float] | np.ndarray, *, level: float = 0.95) 
     half = float(stdtrit(n - 1, 0.5 + level / 2)) * se
     lower, upper = mean - half, mean + half
     skewed = min((accuracies < 1).sum(), (accuracies > 0).sum()) < _FEW_IMPERFECT
-    if (skewed or lower < 0 or upper > 1) and not (equal and 0 < mean < 1):
-        n_eff = float(n) if equal else mean * (1 - mean) / se**2
+    if equal or skewed or lower < 0 or upper > 1:
+        n_eff = float(n) if equal else mean * (1 - mean) / se**2  # no spread carries no information: an episode counts once
         lower, upper = korn_graubard(mean, n_eff, level=level)
         return Interval(mean, lower, upper, (upper - lower) / 2, level, "episodes", "korn_graubard", se, n - 1, n, n_eff)
     return Interval(mean, lower, upper, half, level, "episodes", "student_t", se, n - 1, n)

@@ -1,6 +1,7 @@
 """What an evaluation leaves behind: for every episode its classes, its items, and which queries were answered correctly."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
@@ -45,7 +46,9 @@ class EpisodeLog:
         for name in _INT32:
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.int32))
         if self.correct.shape != self.query_ids.shape or len(self.class_ids) != len(self.correct):
-            raise StatisticsError(f"correct {self.correct.shape} must have the shape of query_ids {self.query_ids.shape}, one row an episode.")
+            raise StatisticsError(
+                f"correct {self.correct.shape} must have the shape of query_ids {self.query_ids.shape}, one row an episode."
+            )
 
     def __len__(self) -> int:
         return len(self.class_ids)
@@ -55,7 +58,8 @@ class EpisodeLog:
         """(n,) float64: the share of each episode's queries that was answered correctly; NaN for an episode without queries."""
         asked = (self.query_ids >= 0).sum((1, 2))
         right = (self.correct & (self.query_ids >= 0)).sum((1, 2))
-        return np.divide(right, asked, out=np.full(len(self), np.nan), where=asked > 0)
+        shares: np.ndarray = np.divide(right, asked, out=np.full(len(self), np.nan), where=asked > 0)
+        return shares
 
     def first(self, count: int) -> "EpisodeLog":
         """The log of the first `count` episodes."""
@@ -65,13 +69,15 @@ class EpisodeLog:
         """This log and the episodes that come right after it.
 
         Raises:
-            StatisticsError: if `later` does not begin where this log ends, or is of another stream or pool.
+            StatisticsError: if `later` does not begin where this log ends, or is of another stream, spec or pool.
         """
-        same = (self.version, self.seed) == (later.version, later.seed) and np.array_equal(self.base_image, later.base_image)
+        same = (self.version, self.seed) == (later.version, later.seed) and self.query_ids.shape[1:] == later.query_ids.shape[1:]
+        same = same and self.support_ids.shape[1:] == later.support_ids.shape[1:]
+        same = same and all(np.array_equal(getattr(self, name), getattr(later, name)) for name in _POOL)
         if not same or later.start != self.start + len(self):
             raise StatisticsError(
                 f"A log of episodes {self.start} to {self.start + len(self)} cannot be followed by one that begins at {later.start}"
-                f"{'' if same else ' and is of another stream or pool'}."
+                f"{'' if same else ' and is of another stream, spec or pool'}."
             )
         return self._with_episodes({name: np.concatenate([getattr(self, name), getattr(later, name)]) for name in _EPISODES})
 
@@ -94,13 +100,14 @@ class EpisodeLog:
             CheckpointError: if the file is missing or cannot be read.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             shape = arrays["query_ids"].shape
             arrays["correct"] = np.unpackbits(arrays["correct"], count=int(np.prod(shape))).reshape(shape).astype(bool)
-            return EpisodeLog(**arrays | {name: int(str(arrays[name])) for name in ("version", "seed", "start")})  # type: ignore[arg-type]
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            return EpisodeLog(**arrays | {name: int(str(arrays[name])) for name in ("version", "seed", "start")})
+        except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
             raise CheckpointError(f"The log {path} cannot be read ({error}); remove it and run the same command again.") from None
 
 
 _EPISODES = ("class_ids", "support_ids", "query_ids", "correct")
+_POOL = ("class_sizes", "base_class", "group", "base_image")

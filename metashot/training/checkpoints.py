@@ -51,10 +51,12 @@ class Checkpoints:
                 shutil.rmtree(self.folder / str(old))
 
     def newest(self) -> int | None:
-        """The newest step whose checkpoint is sound; a damaged one is told, removed and passed over."""
+        """The newest step whose checkpoint, and that of its best step, is sound; others are told, removed and passed over."""
         for step in sorted(self._steps(), reverse=True):
             try:
                 atomic.check_folder(self.folder / str(step))
+                if best := read_state(self.folder / str(step)).get("best_step"):  # without it there is nothing to select
+                    atomic.check_folder(self.folder / str(best))
             except CheckpointError as error:
                 _log.warning("Passing over a damaged checkpoint: %s", error)
                 shutil.rmtree(self.folder / str(step))
@@ -63,11 +65,18 @@ class Checkpoints:
         return None
 
     def restore(self, step: int, learner: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-        """Put the checkpoint of `step` into learner and optimiser; returns its state."""
+        """Put the checkpoint of `step` into learner and optimiser; returns its state.
+
+        Raises:
+            CheckpointError: if it is damaged, or of another learner or optimiser.
+        """
         folder = self.folder / str(step)
-        learner.load_state_dict(self.weights(step))
-        state = read_state(folder)
-        _restore_optimiser(optimiser, load((folder / "optimiser.safetensors").read_bytes()), state["optimiser"])
+        weights, state = self.weights(step), read_state(folder)
+        try:
+            learner.load_state_dict(weights)
+            _restore_optimiser(optimiser, load((folder / "optimiser.safetensors").read_bytes()), state["optimiser"])
+        except (RuntimeError, ValueError, LookupError, OSError, SafetensorError) as error:
+            raise CheckpointError(f"{folder} is of another learner or optimiser ({error}). Choose another folder, or remove it.") from error
         if state["threads"] != torch.get_num_threads():
             _log.warning(
                 "Resuming with %d threads what was begun with %d: the result is sound, but not the same to the last bit.",

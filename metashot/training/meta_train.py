@@ -103,7 +103,7 @@ def meta_train(
         progress: told of steps and validations.
 
     Raises:
-        LearnerError: if a loss is not a finite scalar.
+        LearnerError: if a loss is not a finite scalar, or the value to select by is not finite.
         RecipeError: if `micro_batch` does not divide `meta_batch`, or there is nothing to select or be patient by.
     """
     if meta_batch % (micro_batch or 1):
@@ -168,7 +168,7 @@ def meta_step(learner: Learner, optimiser: torch.optim.Optimizer, batches: Seque
                 f"meta_loss of {type(learner).__name__} must be a finite scalar; at step {int(learner.meta_step)} it is "
                 f"{value if value is not None else f'of shape {tuple(loss.shape)}'}. Try a lower learning rate, or mend the learner."
             )
-        (loss * share).backward()  # type: ignore[no-untyped-call]  # torch leaves `backward` untyped
+        (loss * share).backward()
         total += value * share
         if len(batches) > 1:
             for name, buffer in buffers.items():
@@ -193,9 +193,7 @@ def _resume(
     return state, checkpoints.weights(state.best_step)
 
 
-def _validated(
-    learner: Learner, state: Trained, validate: Callable[[Learner], Validation] | None, select: Select
-) -> tuple[Trained, bool]:
+def _validated(learner: Learner, state: Trained, validate: Callable[[Learner], Validation] | None, select: Select) -> tuple[Trained, bool]:
     """The state with one more row of history, and whether these weights are the best so far."""
     last = state.history[-1]["step"] if state.history else 0
     row = {"step": state.step, "train_loss": state.pending_loss / (state.step - last)}
@@ -206,6 +204,10 @@ def _validated(
     learner.train()
     row |= asdict(found)
     value = found.accuracy if select == "accuracy" else found.loss
+    if not isfinite(value):
+        raise LearnerError(
+            f"The validation of {type(learner).__name__} at step {state.step} gave {found}, by which nothing can be selected."
+        )
     sign = -1 if select == "accuracy" else 1
     best = inf if state.best_value is None else sign * state.best_value
     better = select == "last" or sign * value < best

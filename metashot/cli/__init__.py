@@ -1,0 +1,48 @@
+"""The command line: results on stdout, everything else on stderr; one line and a status for what goes wrong."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from ..errors import MetashotError, RecipeError, UnknownNameError
+
+app = App(
+    name="metashot",
+    help="Few-shot learning: train, evaluate, and print accuracy with its interval.",
+    help_epilogue="Add --debug to any command to see the traceback of an error.",
+    version_flags=["--version"],
+    version=lambda: __import__("metashot").__version__,
+)
+# Named as text: a command's module is imported when the command is called.
+app.command("metashot.cli.bench:bench", name="bench", help="Train or reuse, evaluate, and print the table.")
+app.command("metashot.cli.evaluation:evaluation", name="eval", help="Evaluate a checkpoint on any data set, ways and shots.")
+
+_USAGE, _FAILURE, _INTERRUPTED = 2, 1, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 a wrong name or option, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone; nothing is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        _leave("Interrupted. The same command goes on from the last checkpoint.", _INTERRUPTED)
+    except CycloptsError as error:
+        if debug:
+            raise
+        _leave(f"{' '.join(str(error).split())} See metashot --help.", _USAGE)
+    except MetashotError as error:
+        if debug:
+            raise
+        _leave(str(error), _USAGE if isinstance(error, UnknownNameError | RecipeError) else _FAILURE)
+
+
+def _leave(line: str, status: int) -> None:
+    print(f"metashot: {line}", file=sys.stderr)
+    sys.exit(status)

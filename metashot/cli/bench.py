@@ -1,0 +1,190 @@
+"""`metashot bench`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from .. import registry
+from ..errors import MetashotError, RecipeError
+
+if TYPE_CHECKING:
+    from ..harness.recipe import Resolved
+    from ..harness.report import Row
+    from ..harness.result import Result
+    from ..harness.run import Place
+
+_Flag = Parameter(negative="")
+
+
+def bench(
+    *recipes: str,
+    budget: Literal["full", "cpu", "smoke"] = "full",
+    seed: int = 0,
+    learner: str | None = None,
+    set_: Annotated[Sequence[str], Parameter(name="--set", negative="")] = (),
+    out: Path = Path("runs"),
+    data_root: Path | None = None,
+    download: Annotated[bool, _Flag] = False,
+    device: str = "cpu",
+    list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
+    dry_run: Annotated[bool, _Flag] = False,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Train or reuse, evaluate, and print the table with intervals beside the published figures.
+
+    What is finished in the run folder is reused, what is not is continued: the same command goes on after an interruption.
+
+    Parameters
+    ----------
+    recipes
+        Recipes, tables, benchmarks (with --learner), or paths of such files; with --list, patterns of names.
+    budget
+        How much to train and evaluate.
+    seed
+        Training seed.
+    learner
+        Replace the recipe's learner: a registered name, package.module:Class or path/to/file.py:Class.
+    set_
+        Change one setting, for example --set train.steps=15000; may be repeated.
+    out
+        Folder of all runs; a run is OUT/<recipe>/<budget>/seed<k>/.
+    data_root
+        Folder of raw data sets; METASHOT_DATA if not given.
+    download
+        Fetch raw data that is not at hand, where a public source exists.
+    device
+        Where to compute, for example cuda.
+    list_
+        List what can be run: is the data at hand, published figure, committed result.
+    dry_run
+        Print the resolved recipe, where each value came from, what is reused and how long it may take.
+    json_
+        Print JSON instead of a table.
+    """
+    if list_:
+        _print_list(recipes, data_root, as_json=json_)
+        return
+    if not recipes:
+        raise RecipeError("bench needs the name of a recipe; `metashot bench --list` shows them.")
+    from ..harness.recipe import resolve
+    from ..harness.recipe_files import expand
+
+    resolved = [resolve(name, budget=budget, learner=learner, overrides=set_) for name in expand(recipes)]
+    for each in resolved:  # wrong names are found out before anything slow is loaded
+        registry.check_name("datasets", each.recipe.data.name)
+        registry.check_name("backbones", each.recipe.backbone.name)
+        registry.check_name("learners", each.recipe.learner.name)
+    from ..harness.build import check_device
+    from ..harness.run import Place
+
+    check_device(device)
+    place = Place(out=out, data_root=data_root, download=download, device=device)
+    if dry_run:
+        _print_plans(resolved, seed, place, as_json=json_)
+    else:
+        _run_all(resolved, seed, place, as_json=json_)
+
+
+def _run_all(resolved: "Sequence[Resolved]", seed: int, place: "Place", *, as_json: bool) -> None:
+    """Run one after the other; a recipe that fails leaves a row that says so, and the others go on."""
+    from ..harness.allocator import keep_freed_memory
+    from ..harness.progress import ConsoleProgress
+    from ..harness.report import failed_row, rows
+    from ..harness.run import run
+
+    keep_freed_memory()
+    lines: list[Row] = []
+    results: list[Result] = []
+    failures: list[MetashotError] = []
+    with ConsoleProgress() as progress:
+        for each in resolved:
+            try:
+                result = run(each, seed=seed, place=place, progress=progress)
+            except MetashotError as error:
+                if len(resolved) == 1:
+                    raise
+                failures.append(error)
+                lines.append(failed_row(each.recipe.name, each.recipe.budget, str(error)))
+                continue
+            results.append(result)
+            lines += rows(result)
+    if as_json:
+        print(json.dumps([result.model_dump(mode="json", by_alias=True) for result in results], indent=1))
+    else:
+        print_rows(lines)
+        for each in resolved:
+            print(f"Run folder: {place.folder(each.recipe, seed)}", file=sys.stderr)
+    if failures:
+        raise MetashotError(f"{len(failures)} of {len(resolved)} recipes failed: {'; '.join(map(str, failures))}")
+
+
+def print_rows(lines: "Sequence[Row]") -> None:
+    """The table and its footnotes on stdout, as wide as it needs to be."""
+    from ..harness.report import footnotes, rich_table
+
+    _print_table(rich_table(lines))
+    print()
+    for note in footnotes(lines):
+        print(f"- {note}")
+
+
+def _print_table(table: Table) -> None:
+    console = Console(file=sys.stdout, highlight=False)
+    unbounded = console.options.update(width=10_000)
+    console.width = max(console.width, console.measure(table, options=unbounded).maximum)  # never cut a number off; a narrow terminal wraps
+    console.print(table)
+
+
+def _print_list(patterns: Sequence[str], data_root: Path | None, *, as_json: bool) -> None:
+    from ..harness.listing import list_recipes
+
+    found = {row.name: row for pattern in patterns or ("*",) for row in list_recipes(pattern, root=data_root)}
+    if not found:
+        raise RecipeError(f"No recipe matches {' '.join(patterns)}; `metashot bench --list` shows all.")
+    if as_json:
+        listed = [
+            {
+                "name": row.name,
+                "kind": row.kind,
+                "data": row.data,
+                "data_at_hand": row.at_hand,
+                "published": row.figure.key if row.figure else None,
+                "committed": row.committed,
+                "seeds": row.seeds,
+            }
+            for row in found.values()
+        ]
+        print(json.dumps(listed, indent=1))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "kind", "data", "at hand", "published", "committed result"):
+        table.add_column(column, no_wrap=True)
+    for row in found.values():
+        committed = "" if row.committed is None else f"{100 * row.committed:.2f}" + (f" ({row.seeds} seeds)" if row.seeds > 1 else "")
+        table.add_row(row.name, row.kind, row.data, "yes" if row.at_hand else "no", str(row.figure or ""), committed)
+    _print_table(table)
+
+
+def _print_plans(resolved: "Sequence[Resolved]", seed: int, place: "Place", *, as_json: bool) -> None:
+    from ..harness.preview import preview
+
+    plans = [preview(each, seed=seed, place=place) for each in resolved]
+    if as_json:
+        print(json.dumps([plan.to_dict() for plan in plans], indent=1))
+        return
+    for plan in plans:
+        table = Table(box=None, pad_edge=False, title=plan.name, title_justify="left")
+        for column in ("setting", "value", "from"):
+            table.add_column(column, no_wrap=True)
+        for key, value, origin in plan.settings:
+            table.add_row(key, json.dumps(value), origin)
+        _print_table(table)
+        for line in (*plan.notes, *plan.state):
+            print(f"- {line}")
+        print()

@@ -1,0 +1,107 @@
+"""What a run would do: the resolved recipe, where each value came from, what is reused, and how long the rest may take."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+from ..training.checkpoints import FINAL
+from .cells import cell_name
+from .listing import committed_folder
+from .recipe import Recipe, Resolved
+from .result import RESULT, Result
+from .run import Place
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A run before it is run.
+
+    Attributes:
+        name: of the recipe. folder: of the run.
+        settings: (dotted key, value, where the value came from).
+        notes: how the protocol departs from its paper.
+        state: lines about reuse and time.
+        seconds: estimated time; None where no run of this recipe was recorded.
+    """
+
+    name: str
+    folder: str
+    settings: tuple[tuple[str, Any, str], ...]
+    notes: tuple[str, ...]
+    state: tuple[str, ...]
+    seconds: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-valued."""
+        settings = [{"key": key, "value": value, "from": origin} for key, value, origin in self.settings]
+        return {"name": self.name, "folder": self.folder, "settings": settings} | {
+            "notes": list(self.notes),
+            "state": list(self.state),
+            "seconds": self.seconds,
+        }
+
+
+def preview(resolved: Resolved, *, seed: int, place: Place) -> Preview:
+    """Look at a run's folder and at recorded runs; nothing is written and no data is read."""
+    recipe = resolved.recipe
+    folder = place.folder(recipe, seed)
+    steps, lines = _training_left(recipe, folder)
+    old = _result(folder)
+    episodes = 0
+    for cell in recipe.evaluate:
+        name = cell_name(recipe.data.name, cell)
+        have = max((done.episodes for done in old.cells if done.log == f"logs/{name}.npz"), default=0) if old else 0
+        episodes += max(cell.episodes - have, 0)
+        reused = f", of which {min(have, cell.episodes):,} are reused" if have else ""
+        lines.append(f"Evaluation {name}: {cell.episodes:,} episodes{reused}.")
+    seconds = _estimate(recipe, folder, steps, episodes)
+    if seconds is None:
+        lines.append("Time: not known; no run of this recipe is recorded here or among the committed results.")
+    else:
+        lines.append(f"Time: about {_rough(seconds)}, by the speed of recorded runs.")
+    return Preview(recipe.name, str(folder), tuple(resolved.settings()), recipe.notes, (f"Run folder: {folder}", *lines), seconds)
+
+
+def _training_left(recipe: Recipe, folder: Path) -> tuple[int, list[str]]:
+    """Steps still to train, and a line about them."""
+    if recipe.train is None:
+        return 0, ["Training: none."]
+    if (folder / "checkpoints" / FINAL).exists():
+        return 0, ["Training: the weights in the run folder are reused."]
+    done = max((int(path.name) for path in (folder / "checkpoints").glob("[0-9]*") if path.name.isdecimal()), default=0)
+    start = f"goes on from step {done:,}" if done else "starts anew"
+    return recipe.train.steps - done, [f"Training: {start}, {recipe.train.steps - done:,} steps to go."]
+
+
+def _estimate(recipe: Recipe, folder: Path, steps: int, episodes: int) -> float | None:
+    """Seconds for so many steps and episodes, from this run, its other budgets or seeds, or committed ones."""
+    if not steps and not episodes:
+        return 0.0
+    candidates = [folder, *sorted(folder.parent.parent.glob("*/seed*"))]
+    committed = committed_folder()
+    if committed is not None:
+        candidates += sorted((committed / recipe.name.partition("+")[0]).glob("*/seed*"))
+    for run in candidates:
+        result = _result(run)
+        if result is None or (steps and (result.training is None or result.training.steps == 0)):
+            continue
+        step = result.training.seconds / result.training.steps if result.training and steps else 0.0
+        episode = sum(cell.seconds for cell in result.cells) / max(sum(cell.episodes for cell in result.cells), 1)
+        return steps * step + episodes * episode
+    return None
+
+
+def _result(folder: Path) -> Result | None:
+    if not (folder / RESULT).exists():
+        return None
+    try:
+        return Result.load(folder)
+    except CheckpointError:
+        return None  # the run itself will say so
+
+
+def _rough(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,114 @@
+"""Tables from results: every row says what its interval is over, beside which figure it stands, and how it was made."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+
+from .published import Published, for_row, lookup
+from .result import CellResult, Result, SavedInterval
+
+COLUMNS = ("benchmark", "learner", "accuracy %", "± over", "episodes", "published", "difference", "batch norm", "budget", "seed")
+_NUMERIC = {"accuracy %", "episodes", "published", "difference"}
+_NONE = "–"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: the text of each column, and what must be said below the table."""
+
+    texts: tuple[str, ...]
+    footnotes: tuple[str, ...] = ()
+
+
+def rows(result: Result) -> list[Row]:
+    """A row for each evaluated cell of a run."""
+    return [_row(result, cell) for cell in result.cells]
+
+
+def failed_row(recipe: str, budget: str, reason: str) -> Row:
+    """The row of a run that gave no result: a hole, with its reason below the table."""
+    texts = [recipe, _NONE, "failed", *[_NONE] * (len(COLUMNS) - 3)]
+    texts[COLUMNS.index("budget")] = budget
+    return Row(tuple(texts), (f"{recipe} failed: {reason}",))
+
+
+def rich_table(lines: Sequence[Row]) -> Table:
+    """The table for a terminal."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in COLUMNS:
+        table.add_column(name, justify="right" if name in _NUMERIC else "left", no_wrap=True)
+    for line in lines:
+        table.add_row(*line.texts)
+    return table
+
+
+def markdown_table(lines: Sequence[Row]) -> str:
+    """The table and its footnotes in Markdown."""
+    rule = ["--:" if name in _NUMERIC else ":--" for name in COLUMNS]
+    table = "\n".join("| " + " | ".join(texts) + " |" for texts in (COLUMNS, rule, *(line.texts for line in lines)))
+    return table + "\n\n" + "\n".join(f"- {note}" for note in footnotes(lines)) + "\n"
+
+
+def footnotes(lines: Iterable[Row]) -> list[str]:
+    """What must be said below a table, each sentence once."""
+    return list(dict.fromkeys(note for line in lines for note in line.footnotes))
+
+
+def points(proportion: float) -> str:
+    """A proportion in points with two decimals, half away from zero never hidden: 0.98765 as `98.77`."""
+    return f"{100 * proportion:.2f}"
+
+
+def _row(result: Result, cell: CellResult) -> Row:
+    scope, interval = next(iter(cell.intervals.items()))
+    figure = lookup(cell.published) if cell.published else None
+    learner = str(result.recipe["name"]).removeprefix(f"{result.recipe['benchmark']}-")
+    texts = (
+        f"{cell.benchmark}{'' if cell.split == 'test' else f' ({cell.split})'}",
+        learner,
+        f"{points(cell.estimate)} {_plus_minus(interval)}",
+        f"{scope}, {interval.level:.0%}",
+        f"{cell.episodes:,}",
+        str(figure) if figure else _NONE,
+        f"{100 * (cell.estimate - figure.accuracy):+.2f}" if figure else _NONE,
+        "transductive" if result.tags["transductive"] else result.batch_norm,
+        result.budget if result.budget == "full" else f"{result.budget} (short)",
+        str(result.seed),
+    )
+    return Row(texts, tuple(_notes(result, cell, scope, figure)))
+
+
+def _plus_minus(interval: SavedInterval) -> str:
+    if interval.lower is None or interval.upper is None or interval.half_width is None:
+        return "(no interval: one episode)"
+    if interval.method == "korn_graubard":  # not symmetric
+        return f"[{points(interval.lower)}, {points(interval.upper)}]"
+    return f"± {points(interval.half_width)}"
+
+
+def _notes(result: Result, cell: CellResult, scope: str, figure: Published | None) -> list[str]:
+    notes = []
+    if scope == "episodes":
+        notes.append(
+            "± covers the draw of the episodes on these very images and this one training run; "
+            "it says nothing about new images, new classes or another training seed."
+        )
+    if result.budget != "full":
+        notes.append("A short budget is not comparable with the published figure; the difference is shown for orientation.")
+    if result.tags["transductive"]:
+        notes.append("Transductive: the queries of an episode are normalised together, so they inform each other.")
+    if figure:
+        notes.append(f"{figure.key}: {figure}. {figure.source}; {figure.protocol}.{f' {figure.note}' if figure.note else ''}")
+        row = figure.key.partition("/")[0].removeprefix(f"{cell.benchmark}-")
+        notes += [
+            f"{other.key}: {other}. {other.source}; {other.protocol}.{f' {other.note}' if other.note else ''}"
+            for other in for_row(cell.benchmark, row)
+            if other.kind == "reproduction" and other.key != figure.key
+        ]
+        trained = result.recipe["train"]
+        if trained and trained["shots"] != cell.shots:
+            notes.append(f"{cell.benchmark}: trained with {trained['shots']} shot(s); the published figure is of matched shot.")
+    notes += [f"{result.recipe['name']}: {note}" for note in result.recipe["notes"]]
+    return notes
