@@ -1,0 +1,66 @@
+"""Render the tables and figures in README.md and docs from the result files in benchmarks/results.
+
+    python benchmarks/tables/render.py [--check] [FILE...]
+
+A block between `<!-- results: RUN... -->` and `<!-- /results -->` is replaced by the table of those runs, named relative to
+benchmarks/results (a `*` matches any folder); `<!-- value: FILE KEY... -->...<!-- /value -->` by that entry of a JSON file. With --check
+nothing is written, and the exit status is 1 if a file is not what its results give.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+from metashot.harness.report import Row, markdown_table, rows
+from metashot.harness.result import Result
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+_BLOCK = re.compile(r"(<!-- results: ([^>]*?) -->\n).*?(<!-- /results -->)", re.DOTALL)
+_VALUE = re.compile(r"(<!-- value: (\S+) ([^>]*?) -->).*?(<!-- /value -->)")
+
+
+def rendered(text: str, results: Path = RESULTS) -> str:
+    """`text` with every block filled from the results."""
+
+    def table(match: re.Match[str]) -> str:
+        lines: list[Row] = []
+        for pattern in match[2].split():
+            runs = sorted(results.glob(pattern))
+            if not runs:
+                raise SystemExit(f"{pattern} matches no run in {results}; run its command and copy the run folder there.")
+            for run in runs:
+                lines += rows(Result.load(run))
+        return f"{match[1]}\n{markdown_table(lines)}\n{match[3]}"
+
+    def value(match: re.Match[str]) -> str:
+        entry = json.loads((results / match[2]).read_text())
+        for key in match[3].split():
+            entry = entry[key]
+        return f"{match[1]}{entry if isinstance(entry, str) else f'{entry:,.3g}' if isinstance(entry, float) else f'{entry:,}'}{match[4]}"
+
+    return _VALUE.sub(value, _BLOCK.sub(table, text))
+
+
+def main() -> None:
+    """Render or check the files given, or all of them."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
+    parser.add_argument("files", nargs="*", type=Path)
+    arguments = parser.parse_args()
+    stale = []
+    for file in arguments.files or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = file.read_text(encoding="utf-8")
+        if (new := rendered(text)) != text:
+            stale.append(file)
+            if not arguments.check:
+                file.write_text(new, encoding="utf-8")
+    for file in stale:
+        print(f"{file}: {'differs from its results' if arguments.check else 'rendered'}", file=sys.stderr)
+    sys.exit(1 if arguments.check and stale else 0)
+
+
+if __name__ == "__main__":
+    main()

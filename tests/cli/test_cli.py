@@ -1,0 +1,179 @@
+"""The command line: results on stdout, everything else on stderr, one line and a status for what goes wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from metashot.cli import main
+
+SMALL = """\
+schema = 1
+[data]
+name = "glyphs"
+train_classes = 12
+val_classes = 6
+test_classes = 8
+items = 8
+size = 16
+[backbone]
+name = "conv4"
+filters = 4
+[learner]
+name = "protonet"
+[train]
+ways = 4
+shots = 1
+queries = 2
+steps = 4
+optimiser = { name = "adam", lr = 0.01 }
+validate_every = 2
+validate_episodes = 10
+select = "loss"
+[[evaluate]]
+ways = 3
+shots = 1
+queries = 4
+episodes = 70
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe file in the current folder, which is a temporary one."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def _status(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+def test_bench_prints_the_table_to_stdout_and_the_rest_to_stderr(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    main(["bench", "small.toml"])
+    out, err = capfd.readouterr()
+    assert "glyphs-3w1s" in out
+    assert "±" in out
+    assert "training small: 4 to go" in err
+    assert "training" not in out.splitlines()[0]
+    assert "Run folder: runs/small/full/seed0" in err
+    assert (small.parent / "runs/small/full/seed0/result.json").exists()
+
+
+def test_bench_json_is_the_saved_result(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    main(["bench", "small.toml", "--json"])
+    (printed,) = json.loads(capfd.readouterr().out)
+    assert printed == json.loads((small.parent / "runs/small/full/seed0/result.json").read_text())
+
+
+def test_eval_answers_other_ways_with_the_same_weights(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    main(["bench", "small.toml"])
+    capfd.readouterr()
+    main(["eval", "runs/small/full/seed0", "--ways", "5", "--shots", "2", "--queries", "3", "--episodes", "64", "--json"])
+    result = json.loads(capfd.readouterr().out)
+    assert (result["cells"][0]["ways"], result["cells"][0]["shots"]) == (5, 2)
+
+
+def test_changed_run_never_goes_under_the_recipes_name(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    main(["bench", "small.toml", "--set", "train.steps=2"])
+    assert "small+" in capfd.readouterr().err
+    (folder,) = (small.parent / "runs").iterdir()
+    assert folder.name.startswith("small+")
+    assert len(folder.name) == len("small+") + 8
+
+
+def test_dry_run_writes_nothing_and_says_where_values_come_from(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    main(["bench", "small.toml", "--dry-run", "--set", "train.steps=3"])
+    out = capfd.readouterr().out
+    assert not (small.parent / "runs").exists()
+    line = next(line for line in out.splitlines() if line.startswith("train.steps"))
+    assert line.split() == ["train.steps", "3", "--set"]
+    assert "Training: starts anew, 3 steps to go." in out
+
+
+def test_dry_run_tells_what_is_reused_and_how_long(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    main(["bench", "small.toml"])
+    capfd.readouterr()
+    main(["bench", "small.toml", "--dry-run", "--json"])
+    (plan,) = json.loads(capfd.readouterr().out)
+    assert plan["seconds"] == 0
+    assert any("the weights in the run folder are reused" in line for line in plan["state"])
+
+
+def test_failed_recipe_keeps_its_row_and_the_others_run(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    broken = small.parent / "broken.toml"
+    broken.write_text(SMALL.replace("queries = 4", "queries = 40"))
+    assert _status("bench", "broken.toml", "small.toml") == 1
+    out, err = capfd.readouterr()
+    assert "failed" in out
+    assert "glyphs-3w1s" in out
+    assert "need 41 items" in err
+
+
+def test_list_names_data_figure_and_result(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("METASHOT_DATA", raising=False)
+    main(["bench", "--list", "omniglot-5w1s-protonet", "glyphs-5w1s-protonet", "--json"])
+    listed = {row["name"]: row for row in json.loads(capfd.readouterr().out)}
+    assert listed["omniglot-5w1s-protonet"]["published"] == "omniglot-5w1s-protonet/snell2017"
+    assert listed["omniglot-5w1s-protonet"]["data_at_hand"] is False
+    assert listed["glyphs-5w1s-protonet"]["data_at_hand"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "omniglot-5w1s-protonett"], "Unknown recipe 'omniglot-5w1s-protonett'. Did you mean omniglot-5w1s-protonet?"),
+        (["bench", "glyphs-5w1s", "--learner", "protonett"], "Unknown learner 'protonett'. Did you mean protonet?"),
+        (["bench", "glyphs-5w1s-protonet", "--set", "train.stepz=3"], "unknown key train.stepz. Did you mean steps?"),
+        (["bench", "glyphs-5w1s-protonet", "--set", "data.name=glyfs"], "Unknown data set 'glyfs'. Did you mean glyphs?"),
+        (["bench", "glyphs-5w1s-protonet", "--budgett", "cpu"], "Unknown option: --budgett. Did you mean --budget?"),
+        (["bench", "glyphs-5w1s-protonet", "--budget", "cup"], "cup"),
+        (["bnech"], 'Did you mean "bench"?'),
+        (["bench"], "needs the name of a recipe"),
+        (["bench", "--list", "nothing-like-that"], "No recipe matches"),
+        (["eval", "runs/x", "--ways", "0", "--shots", "1"], "ways expects a whole number of at least 2"),
+    ],
+)
+def test_wrong_name_is_one_line_with_status_2(arguments: list[str], message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert _status(*arguments) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.startswith("metashot: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_missing_data_says_where_it_was_looked_for(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _status("bench", "omniglot-5w1s-protonet", "--data-root", str(tmp_path / "nowhere")) == 1
+    err = capfd.readouterr().err
+    assert str(tmp_path / "nowhere") in err
+    assert "METASHOT_DATA" in err
+    assert "--download" in err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(LookupError, match="Did you mean glyphs-5w1s-protonet"):
+        main(["bench", "glyphs-5w1s-protonett", "--debug"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["bench", "--help"], ["eval", "--help"], ["bench", "--list"], ["bench", "no-such-recipe"]])
+def test_command_line_starts_without_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from metashot.cli import main\n"
+        "try:\n"
+        f"    main({arguments!r})\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "sys.exit(sorted({'torch', 'torchvision', 'scipy'} & set(sys.modules)) or None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,116 @@
+"""From a recipe to its parts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from metashot.errors import LearnerError, RecipeError, UnknownNameError
+from metashot.harness.build import build_learner, build_optimiser, build_schedule, build_stores, check_device
+from metashot.harness.recipe import Recipe, resolve
+
+
+def _recipe(tiny: Path, *overrides: str, learner: str | None = None) -> Recipe:
+    return resolve(str(tiny), overrides=overrides, learner=learner).recipe
+
+
+def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_alone(tiny: Path) -> None:
+    recipe = _recipe(tiny)
+    before = torch.random.get_rng_state()
+    first, again, other = (build_learner(recipe, (1, 16, 16), seed=seed).state_dict() for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_arguments_reach_backbone_learner_and_optimiser(tiny: Path) -> None:
+    recipe = _recipe(tiny, "backbone.filters=3", "learner.batch_norm=transductive", "train.optimiser.weight_decay=0.5")
+    learner = build_learner(recipe, (1, 16, 16), seed=0)
+    assert recipe.train is not None
+    optimiser = build_optimiser(learner, recipe.train)
+    assert learner.backbone.feature_shape == (3,)  # type: ignore[union-attr]  # torch types attributes as tensors or modules
+    assert learner.batch_norm == "transductive"
+    assert isinstance(optimiser, torch.optim.Adam)
+    assert (optimiser.param_groups[0]["lr"], optimiser.param_groups[0]["weight_decay"]) == (0.01, 0.5)
+
+
+def test_schedule_follows_the_recipe(tiny: Path) -> None:
+    constant, halved = _recipe(tiny).train, _recipe(tiny, 'train.schedule={name="step", every=2, factor=0.5}').train
+    assert constant is not None
+    assert halved is not None
+    assert [build_schedule(constant)(step) for step in (0, 2, 5)] == [1, 1, 1]
+    assert [build_schedule(halved)(step) for step in (0, 2, 5)] == [1, 0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("learner.batch_nrom=running", r"unknown key learner\.batch_nrom\. Did you mean batch_norm"),
+        ("learner.backbone=3", r"learner\.backbone is supplied by the harness"),
+        ("learner.batch_norm=suport", "must be 'running' or 'transductive'; got 'suport'"),
+        ("backbone.filtres=3", r"unknown key backbone\.filtres\. Did you mean filters"),
+        ("backbone.filters=0", "at least 1 filter"),
+    ],
+)
+def test_wrong_arguments_name_the_key(tiny: Path, override: str, message: str) -> None:
+    with pytest.raises((RecipeError, LearnerError), match=message):
+        build_learner(_recipe(tiny, override), (1, 16, 16), seed=0)
+
+
+def test_wrong_optimiser_argument_names_it(tiny: Path) -> None:
+    recipe = _recipe(tiny, "train.optimiser.momentun=0.5")
+    learner = build_learner(recipe, (1, 16, 16), seed=0)
+    assert recipe.train is not None
+    with pytest.raises(RecipeError, match=r"train\.optimiser\.momentun"):
+        build_optimiser(learner, recipe.train)
+
+
+def test_unknown_learner_has_the_nearest_name(tiny: Path) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean protonet"):
+        build_learner(_recipe(tiny, learner="protonett"), (1, 16, 16), seed=0)
+
+
+def test_class_that_is_no_learner_is_refused(tiny: Path) -> None:
+    with pytest.raises(LearnerError, match="not a metashot.Learner"):
+        build_learner(_recipe(tiny, learner="torch.nn:Identity"), (1, 16, 16), seed=0)
+
+
+def test_learner_of_fixed_ways_is_refused_for_others(tiny: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "fixed.py"
+    mine.write_text(
+        "import metashot\n"
+        "class Fixed(metashot.Learner):\n"
+        "    def __init__(self, ways):\n"
+        "        super().__init__()\n"
+        "        self.ways = ways\n"
+        "    def tags(self):\n"
+        "        return metashot.LearnerTags(ways=self.ways)\n"
+        "    def adapt(self, support, ways):\n"
+        "        raise AssertionError\n"
+    )
+    with pytest.raises(LearnerError, match="handles 4 ways only; .* evaluates 3"):  # trained 4-way
+        build_learner(_recipe(tiny, learner=f"{mine}:Fixed"), (1, 16, 16), seed=0)
+
+
+def test_splits_that_share_a_class_are_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = build_stores(_recipe(tiny).data)
+    leaking = {"train": stores["train"], "test": stores["train"]}
+
+    def load(group: str, name: str) -> Any:
+        return lambda root=None, **arguments: leaking
+
+    monkeypatch.setattr("metashot.registry.load", load)
+    with pytest.raises(RecipeError, match="splits train and test; splits must not share classes"):
+        build_stores(_recipe(tiny).data)
+
+
+def test_unknown_data_argument_names_the_key(tiny: Path) -> None:
+    with pytest.raises(RecipeError, match=r"unknown key data\.itmes\. Did you mean items"):
+        build_stores(_recipe(tiny, "data.itmes=3").data)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "nonsense"])
+def test_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match="cannot be used"):
+        check_device(name)

@@ -1,0 +1,86 @@
+"""Saved weights on other ways, shots and data."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metashot.errors import CheckpointError, LearnerError
+from metashot.harness.evaluate_checkpoint import evaluate_checkpoint
+from metashot.harness.recipe import Cell, resolve
+from metashot.harness.result import Result
+from metashot.harness.run import Place, run
+
+
+@pytest.fixture
+def trained(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> Path:
+    """The folder of a finished run."""
+    run(resolve(str(tiny)), place=Place(out=tmp_path / "runs"), progress=listen())
+    return tmp_path / "runs" / "tiny" / "full" / "seed0"
+
+
+def _cell(**changes: Any) -> Cell:
+    return Cell(**{"ways": 3, "shots": 1, "queries": 4, "episodes": 70} | changes)
+
+
+def test_same_cell_gives_the_runs_own_number(trained: Path, listen: Callable[..., Any]) -> None:
+    own = Result.load(trained)
+    result = evaluate_checkpoint(trained, _cell(), data=None, place=Place(), progress=listen())
+    assert result.cells[0].estimate == own.cells[0].estimate
+    assert result.cells[0].plan_hash == own.cells[0].plan_hash
+    assert (result.weights, result.training) == (own.weights, own.training)
+
+
+def test_other_ways_and_shots_go_to_a_folder_of_their_own(trained: Path, listen: Callable[..., Any]) -> None:
+    evaluate_checkpoint(trained, _cell(ways=5, shots=3, queries=5), data=None, place=Place(), progress=listen())
+    folder = trained / "eval" / "glyphs-test-5w3s-queries5"
+    assert Result.load(folder).cells[0].ways == 5
+    assert (folder / "logs" / "glyphs-test-5w3s.npz").exists()
+
+
+def test_asking_again_reuses_and_asking_for_more_extends(trained: Path, listen: Callable[..., Any]) -> None:
+    evaluate_checkpoint(trained, _cell(ways=4), data=None, place=Place(), progress=listen())
+    again, more = listen(), listen()
+    evaluate_checkpoint(trained, _cell(ways=4), data=None, place=Place(), progress=again)
+    evaluate_checkpoint(trained, _cell(ways=4, episodes=100), data=None, place=Place(), progress=more)
+    assert again.began == []
+    assert more.began == [("evaluating glyphs-test-4w1s", 0, 30)]
+
+
+def test_step_checkpoint_and_other_seed_never_overwrite(trained: Path, listen: Callable[..., Any]) -> None:
+    for path, cell in ((trained, _cell()), (trained / "checkpoints" / "6", _cell()), (trained, _cell(seed=1))):
+        evaluate_checkpoint(path, cell, data=None, place=Place(), progress=listen())
+    assert len(list((trained / "eval").iterdir())) == 3
+
+
+def test_validation_classes_can_be_asked_for(trained: Path, listen: Callable[..., Any]) -> None:
+    result = evaluate_checkpoint(trained, _cell(split="val"), data=None, place=Place(), progress=listen())
+    assert result.cells[0].split == "val"
+
+
+def test_items_of_another_shape_are_refused(trained: Path, listen: Callable[..., Any]) -> None:
+    with pytest.raises(LearnerError, match=r"items of shape \(1, 16, 16\)"):
+        from metashot.harness import evaluate_checkpoint as module
+
+        other = Place()
+        recipe = module.Component(name="glyphs", arguments={"train_classes": 2, "val_classes": 2, "test_classes": 8, "items": 8, "size": 20})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "Component", lambda name: recipe)
+            evaluate_checkpoint(trained, _cell(), data="glyphs-of-another-size", place=other, progress=listen())
+
+
+@pytest.mark.parametrize(("place", "message"), [("nowhere", "does not exist"), ("eval", "neither a checkpoint nor a run")])
+def test_what_is_no_checkpoint_is_named(trained: Path, place: str, message: str, listen: Callable[..., Any]) -> None:
+    (trained / "eval").mkdir(exist_ok=True)
+    with pytest.raises(CheckpointError, match=message):
+        evaluate_checkpoint(trained / place, _cell(), data=None, place=Place(), progress=listen())
+
+
+def test_flipped_bit_is_noticed(trained: Path, listen: Callable[..., Any]) -> None:
+    path = trained / "checkpoints" / "final" / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(CheckpointError, match="damaged"):
+        evaluate_checkpoint(trained, _cell(), data=None, place=Place(), progress=listen())

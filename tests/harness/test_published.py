@@ -1,0 +1,84 @@
+"""Published figures: read exactly, marked where they must be, and equal to the reference material."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from metashot.errors import DataError, UnknownNameError
+from metashot.harness.published import for_row, lookup, parse, published
+
+HEADER = "key,accuracy,half_width,episodes,protocol,kind,source,verified,note\n"
+LINE = "omniglot-5w1s-maml/finn2017,98.7,0.4,600,second order,published,a paper,yes,\n"
+
+
+def test_accuracy_is_the_proportion_nearest_to_the_printed_points() -> None:
+    figure = lookup("omniglot-5w1s-protonet/snell2017")
+    assert figure.accuracy == 0.988
+    assert (figure.half_width, figure.episodes, figure.kind, figure.verified) == (None, 1000, "published", True)
+    assert (str(figure), figure.marks) == ("98.8", "")
+    assert lookup("omniglot-20w1s-protonet/snell2017").printed == "96.0"
+
+
+def test_row_gives_the_papers_figure_before_reproductions() -> None:
+    assert [figure.key for figure in for_row("omniglot-20w1s", "protonet")] == [
+        "omniglot-20w1s-protonet/snell2017",
+        "omniglot-20w1s-protonet/official-code",
+    ]
+    assert for_row("omniglot-20w1s", "proto") == []
+    assert for_row("omniglot-20w1s", "protonet+12345678") == []
+
+
+def test_reproductions_and_unverified_figures_are_marked() -> None:
+    assert str(lookup("omniglot-5w1s-protonet/official-code")) == "98.4 (reproduction)"
+    unverified = parse(HEADER + LINE.replace(",yes,", ",no,"))["omniglot-5w1s-maml/finn2017"]
+    assert str(unverified) == "98.7 ± 0.4 (unverified)"
+    assert (unverified.accuracy, unverified.half_width) == (0.987, 0.004)
+
+
+def test_misspelt_key_is_answered_with_the_right_one() -> None:
+    with pytest.raises(UnknownNameError, match=r"Did you mean omniglot-5w1s-protonet/snell2017\?"):
+        lookup("omniglot-5w1s-protonet/snel2017")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("98.7", "98,7", "line 2"),
+        ("98.7", "ninety", "line 2 .omniglot-5w1s-maml/finn2017."),
+        ("98.7", "987", "between 0 and 100 points"),
+        ("98.7", "NaN", "line 2"),
+        ("published", "rumour", "'rumour'"),
+        (",yes,", ",maybe,", "'maybe'"),
+        ("/finn2017", "", "<benchmark>-<row>/<source>"),
+        (",yes,\n", "\n", "line 2"),
+        (LINE, LINE + LINE, "line 3: the key omniglot-5w1s-maml/finn2017 stands there twice"),
+    ],
+)
+def test_faulty_line_is_named(old: str, new: str, fault: str) -> None:
+    assert list(parse(HEADER + LINE)) == ["omniglot-5w1s-maml/finn2017"]
+    with pytest.raises(DataError, match=fault):
+        parse((HEADER + LINE).replace(old, new, 1 if old != "published" else 2))
+
+
+def test_figures_equal_the_reference(reference_root: Path) -> None:
+    with (reference_root / "published.csv").open(encoding="utf-8", newline="") as stream:
+        reference = list(csv.DictReader(stream))
+    papers = {"snell2017": "Snell et al. 2017", "official-code": "jakesnell/prototypical-networks"}
+    for key, figure in published().items():
+        data, ways, shots, row, source = re.fullmatch(r"([a-z-]+)-(\d+)w(\d+)s-([a-z-]+)/([a-z0-9-]+)", key).groups()  # type: ignore[union-attr]  # every key matches
+        found = [
+            line
+            for line in reference
+            if (line["dataset"], line["way"], line["shot"]) == (data, ways, shots)
+            and line["method"].lower() == row
+            and line["source"].startswith(papers[source])
+        ]
+        assert len(found) == 1, key
+        [line] = found
+        assert figure.printed == line["accuracy"] + (f" ± {line['ci95']}" if line["ci95"] else "")
+        assert str(figure.episodes or "") == line["episodes"]
+        assert figure.verified is (line["verified"] == "yes")
+        assert (figure.kind == "reproduction") is line["variant"].startswith("reproduction")
+    assert len(published()) == 8

@@ -1,0 +1,124 @@
+"""Tables: every row says what its interval is over and what must be known beside the number."""
+
+from typing import Any
+
+import pytest
+
+from metashot.harness.published import lookup
+from metashot.harness.report import COLUMNS, Row, failed_row, footnotes, markdown_table, rich_table, rows
+from metashot.harness.result import CellResult, Result, SavedInterval
+
+
+def _result(*, budget: str = "full", tags: dict[str, Any] | None = None, cell: dict[str, Any] | None = None, train_shots: int = 1) -> Result:
+    """A result written by hand."""
+    interval = SavedInterval(lower=0.98, upper=0.99, half_width=0.005, level=0.95, method="student_t")
+    values: dict[str, Any] = {
+        "data": "omniglot",
+        "split": "test",
+        "ways": 5,
+        "shots": 1,
+        "queries": 15,
+        "episodes": 2000,
+        "seed": 0,
+        "plan_hash": "p",
+        "fingerprint": "f",
+        "estimate": 0.985,
+        "intervals": {"episodes": interval},
+        "published": "omniglot-5w1s-protonet/snell2017",
+        "log": "logs/x.npz",
+        "seconds": 1.0,
+    }
+    return Result(
+        schema=1,
+        recipe={
+            "name": "omniglot-5w1s-protonet",
+            "benchmark": "omniglot-5w1s",
+            "notes": ["It departs."],
+            "train": {"shots": train_shots},
+        },
+        seed=3,
+        budget=budget,
+        overrides={},
+        tags={"transductive": False} | (tags or {}),
+        batch_norm="running",
+        versions={},
+        git_revision=None,
+        device="cpu",
+        threads=2,
+        weights="w",
+        training=None,
+        cells=(CellResult(**values | (cell or {})),),
+    )
+
+
+def _texts(row: Row) -> dict[str, str]:
+    return dict(zip(COLUMNS, row.texts, strict=True))
+
+
+def test_row_stands_beside_the_published_figure() -> None:
+    (row,) = rows(_result())
+    assert _texts(row) == {
+        "benchmark": "omniglot-5w1s",
+        "learner": "protonet",
+        "accuracy %": "98.50 ± 0.50",
+        "± over": "episodes, 95%",
+        "episodes": "2,000",
+        "published": "98.8",
+        "difference": "-0.30",
+        "batch norm": "running",
+        "budget": "full",
+        "seed": "3",
+    }
+    assert lookup("omniglot-5w1s-protonet/snell2017").accuracy == 0.988
+
+
+def test_footnotes_say_what_the_interval_leaves_out_and_where_figures_come_from() -> None:
+    notes = footnotes(rows(_result()) * 2)
+    assert len(notes) == len(set(notes))
+    assert any("nothing about new images, new classes or another training seed" in note for note in notes)
+    assert any("arXiv:1703.05175" in note for note in notes)
+    assert any(note.startswith("omniglot-5w1s-protonet/official-code: 98.4 (reproduction)") for note in notes)
+    assert "omniglot-5w1s-protonet: It departs." in notes
+
+
+@pytest.mark.parametrize(
+    ("change", "column", "text", "note"),
+    [
+        ({"budget": "cpu"}, "budget", "cpu (short)", "not comparable with the published figure"),
+        ({"tags": {"transductive": True}}, "batch norm", "transductive", "normalised together"),
+        ({"cell": {"shots": 5, "published": "omniglot-5w5s-protonet/snell2017"}}, "published", "99.7", "trained with 1 shot(s)"),
+    ],
+)
+def test_what_weakens_a_row_leaves_a_visible_mark(change: dict[str, Any], column: str, text: str, note: str) -> None:
+    plain, marked = rows(_result())[0], rows(_result(**change))[0]
+    assert _texts(marked)[column] == text != _texts(plain)[column]
+    assert any(note in line for line in marked.footnotes)
+    assert not any(note in line for line in plain.footnotes)
+
+
+def test_asymmetric_interval_is_printed_by_its_bounds() -> None:
+    interval = SavedInterval(lower=0.9901, upper=0.9999, half_width=0.0049, level=0.95, method="korn_graubard")
+    (row,) = rows(_result(cell={"estimate": 0.998, "intervals": {"episodes": interval}}))
+    assert _texts(row)["accuracy %"] == "99.80 [99.01, 99.99]"
+
+
+def test_missing_interval_says_so() -> None:
+    interval = SavedInterval(lower=None, upper=None, half_width=None, level=0.95, method="none")
+    (row,) = rows(_result(cell={"episodes": 1, "intervals": {"episodes": interval}}))
+    assert _texts(row)["accuracy %"] == "98.50 (no interval: one episode)"
+
+
+def test_failed_recipe_keeps_its_row_with_the_reason() -> None:
+    row = failed_row("omniglot-5w1s-protonet", "full", "No raw data.")
+    assert _texts(row)["accuracy %"] == "failed"
+    assert row.footnotes == ("omniglot-5w1s-protonet failed: No raw data.",)
+
+
+def test_every_rendering_has_every_text() -> None:
+    lines = rows(_result())
+    markdown = markdown_table(lines)
+    table = rich_table(lines)
+    assert table.row_count == 1
+    for text in (*COLUMNS, *lines[0].texts, *lines[0].footnotes):
+        assert text in markdown
+    assert [column.header for column in table.columns] == list(COLUMNS)
