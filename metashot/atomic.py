@@ -62,8 +62,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
         temporary.mkdir()
     try:
-        yield temporary
         with _told(path):
+            yield temporary
             files = sorted(file for file in temporary.rglob("*") if file.is_file())
             manifest = {file.relative_to(temporary).as_posix(): _fingerprint(file) for file in files}
             for file in files:

@@ -67,3 +67,50 @@ def data_root() -> Path:
 def reference_root() -> Path:
     """The folder of reference material: published figures, class splits, golden statistics."""
     return _folder("METASHOT_REFERENCE")
+
+
+_TINY = """\
+schema = 1
+
+[data]
+name = "glyphs"
+train_classes = 12
+val_classes = 6
+test_classes = 8
+items = 8
+size = 16
+
+[backbone]
+name = "conv4"
+filters = 4
+
+[learner]
+name = "protonet"
+
+[train]
+ways = 4
+shots = 1
+queries = 2
+steps = 6
+optimiser = { name = "adam", lr = 0.01 }
+validate_every = 2
+validate_episodes = 10
+select = "loss"
+
+[[evaluate]]
+ways = 3
+shots = 1
+queries = 4
+episodes = 70
+
+[budget.smoke]
+steps = 2
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A recipe file of somebody's own, which trains and evaluates in about a second."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(_TINY)
+    return path

@@ -4,27 +4,71 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.utils.data import TensorDataset
+
+import metashot
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
-_SAMPLES = [(file, number, code) for file in DOCUMENTS for number, code in enumerate(_PYTHON.findall(file.read_text(encoding="utf-8")))]
+WITH_PYTHON = [file for file in DOCUMENTS if _PYTHON.search(file.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize(("file", "number", "code"), _SAMPLES, ids=[f"{file.stem}-{number}" for file, number, _ in _SAMPLES])
-def test_python_in_documents_runs(file: Path, number: int, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def _readers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents are read in a folder that holds the log of a run."""
     monkeypatch.chdir(tmp_path)
-    labels = [item % 6 for item in range(6 * 20)]
-    given = {"labels": labels, "dataset": torch.utils.data.TensorDataset(torch.rand(120, 1, 28, 28), torch.tensor(labels))}
-    earlier = [sample for other, earlier, sample in _SAMPLES if other == file and earlier < number]  # a page is read from its top
-    namespace: dict[str, object] = {"__name__": "document", **given}
-    for sample in (*earlier, code):
-        exec(compile(sample, f"{file.name} sample {number}", "exec"), namespace)
-    assert namespace.keys() > given.keys()
+    ids = np.zeros((2, 5, 15))
+    pool = {"class_sizes": np.full(5, 20), "base_class": np.arange(5), "group": np.full(5, -1), "base_image": np.arange(100)}
+    log = metashot.EpisodeLog(
+        ids[..., 0], ids[..., :1], ids, np.eye(2, dtype=bool)[:, :1, None] & (ids == 0), **pool, version=1, seed=0, start=0
+    )
+    log.save(tmp_path / "runs/glyphs-5w1s-protonet/full/seed0/logs/glyphs-test-5w1s.npz")
+
+
+def _run(file: Path) -> dict[str, Any]:
+    """What a document's Python blocks define, run one after the other as a reader would; a page of the docs after the quickstart."""
+    labels = torch.arange(8).repeat_interleave(20)
+    names: dict[str, Any] = {"labels": labels, "dataset": TensorDataset(torch.rand(len(labels), 4), labels), "metashot": metashot}
+    quickstart = ROOT / "docs" / "quickstart.md"
+    for document in dict.fromkeys([file] if file.name == "README.md" else [quickstart, file]):
+        for number, code in enumerate(_PYTHON.findall(document.read_text(encoding="utf-8"))):
+            exec(compile(code, f"{document.name} block {number}", "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("file", WITH_PYTHON, ids=lambda file: file.stem)
+def test_python_in_documents_runs(file: Path) -> None:
+    sampler = _run(file)["sampler"]
+    assert sampler[7] == sampler.plan(7, 1)
+
+
+def test_quickstart_splits_support_from_query_and_its_learner_finds_the_nearest() -> None:
+    names = _run(ROOT / "docs" / "quickstart.md")
+    assert (names["support"].shape, names["query"].shape) == ((5, 4), (75, 4))
+    support = metashot.Examples(torch.tensor([[0.0], [1.0], [5.0], [6.0]]), torch.tensor([0, 1, 1, 0]))
+    learner = names["NearestNeighbour"](torch.nn.Identity()).eval()
+    logits = learner.adapt(support, 2)(torch.tensor([[0.1], [0.9], [5.2], [9.0]]))
+    torch.testing.assert_close(logits.argmax(-1), torch.tensor([0, 1, 1, 0]))
+
+
+def test_groups_of_the_episodes_page_keep_rotations_apart() -> None:
+    sampler = _run(ROOT / "docs" / "episodes.md")["sampler"]
+    names = sampler.class_names
+    assert all({names[a][0], names[b][0]} == {"A", "B"} for a, b in sampler.plan(0, 100).classes)
+
+
+def test_learner_of_the_readme_classifies_by_the_nearest_mean() -> None:
+    learner = _run(ROOT / "README.md")["NearestMean"]()
+    support = metashot.Examples(torch.tensor([[0.0], [2.0], [5.0], [9.0]]), torch.tensor([0, 0, 1, 1]))
+    logits = learner.adapt(support, 2)(torch.tensor([[3.0], [5.0]]))  # means 1 and 7
+    torch.testing.assert_close(logits, torch.tensor([[-2.0, -4.0], [-4.0, -2.0]]))
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.stem)

@@ -3,7 +3,6 @@
 import ast
 import doctest
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -121,7 +120,7 @@ def test_every_requirement_has_a_tested_version():
 
 
 # What is imported under another name than it is installed by, or comes with a requirement that cannot do without it.
-INSTALLED_BY = {"PIL": "pillow", "pydantic_core": "pydantic", "requests": "pooch"}
+INSTALLED_BY = {"PIL": "pillow", "pydantic_core": "pydantic"}
 
 
 def undeclared_imports(package: Path, requirements: list[str]) -> set[str]:
@@ -144,38 +143,7 @@ def test_every_import_is_a_requirement(tmp_path):
     assert undeclared_imports(tmp_path, required) == {"gym"}
 
 
-# --- docs and docstrings
-
-
-@pytest.fixture
-def pages():
-    """What the Python blocks of the pages define, run one after the other as a reader would."""
-    import torch
-    from torch.utils.data import TensorDataset
-
-    labels = torch.arange(8).repeat_interleave(20)
-    names = {"metashot": metashot, "labels": labels, "dataset": TensorDataset(torch.rand(len(labels), 4), labels)}
-    for page in ("quickstart.md", "episodes.md"):
-        for block in re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "docs" / page).read_text(), re.MULTILINE | re.DOTALL):
-            exec(compile(block, page, "exec"), names)
-    return names
-
-
-def test_what_the_pages_show_is_so(pages):
-    assert pages["support"].shape == (5, 4)
-    assert pages["query"].shape == (75, 4)
-    classes = pages["sampler"].plan(0, 100).classes
-    names = pages["sampler"].class_names
-    assert all({names[a][0], names[b][0]} == {"A", "B"} for a, b in classes)
-
-
-def test_the_learner_of_the_quickstart_answers_with_the_nearest_support_item(pages):
-    import torch
-
-    support = metashot.Examples(torch.tensor([[0.0], [1.0], [5.0], [6.0]]), torch.tensor([0, 1, 1, 0]))
-    learner = pages["NearestNeighbour"](torch.nn.Identity()).eval()
-    logits = learner.adapt(support, 2)(torch.tensor([[0.1], [0.9], [5.2], [9.0]]))
-    torch.testing.assert_close(logits.argmax(-1), torch.tensor([0, 1, 1, 0]))
+# --- docstrings
 
 
 def modules() -> list[str]:

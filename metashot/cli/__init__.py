@@ -8,12 +8,20 @@ from cyclopts import App, CycloptsError
 
 from ..errors import MetashotError, RecipeError, UnknownNameError
 
+
+def _version() -> str:
+    from .. import __version__
+
+    return __version__
+
+
 app = App(
     name="metashot",
     help="Few-shot learning: train, evaluate, and print accuracy with its interval.",
     help_epilogue="Add --debug to any command to see the traceback of an error.",
     version_flags=["--version"],
-    version=lambda: __import__("metashot").__version__,
+    version=_version,
+    result_action="return_value",
 )
 # Named as text: a command's module is imported when the command is called.
 app.command("metashot.cli.bench:bench", name="bench", help="Train or reuse, evaluate, and print the table.")

@@ -53,7 +53,7 @@ def bench(
     set_
         Change one setting, for example --set train.steps=15000; may be repeated.
     out
-        Folder of all runs; a run is OUT/<recipe>/<budget>/seed<k>/.
+        Folder of all runs; a run is OUT/RECIPE/BUDGET/seedK.
     data_root
         Folder of raw data sets; METASHOT_DATA if not given.
     download

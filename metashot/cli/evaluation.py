@@ -23,7 +23,7 @@ def evaluation(
     device: str = "cpu",
     json: Annotated[bool, _Flag] = False,
 ) -> None:
-    """Evaluate a checkpoint on any data set, ways and shots; the result goes to RUN/eval/<cell>/.
+    """Evaluate a checkpoint on any data set, ways and shots; the result goes to RUN/eval/CELL.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ def gather(plan: EpisodePlan, rows: np.ndarray, fetch: Fetch, *, device: torch.d
     seed = torch.from_numpy(plan.seeds[rows])
 
     def examples(x: Tensor, each: int) -> Examples:
-        y = torch.arange(w, device=device).repeat_interleave(each).expand(len(rows), -1)  # (B, w * each)
+        y = torch.arange(w, device=device).repeat_interleave(each).repeat(len(rows), 1)  # (B, w * each)
         return Examples(x.reshape(len(rows), w * each, *x.shape[1:]), y, seed)
 
     return EpisodeBatch(examples(x_support, k), examples(x_query, m), torch.from_numpy(classes.copy()))

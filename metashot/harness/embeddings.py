@@ -8,14 +8,16 @@ import inspect
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .. import atomic
@@ -26,6 +28,7 @@ from ..training.checkpoints import weights_bytes
 
 FORMAT_VERSION = 1
 CHUNK = 256  # images embedded at once; chunks are aligned, so an embedding does not depend on how many are asked for
+_FEATURES = "features.safetensors"
 _LOCK_SECONDS = 600
 _log = logging.getLogger("metashot")
 _MODULE_KEYS = frozenset(vars(torch.nn.Module()))  # torch's own book-keeping
@@ -79,22 +82,41 @@ def cached_embeddings(learner: FeatureLearner, fetch: Callable[[Tensor], Tensor]
     root = cache_folder() / "embeddings"
     try:
         digest = embedding_key(learner, data, device).digest
+        atomic.check_writable(root)
     except (OSError, TypeError):  # no source file, as in a notebook: a change of the code could not be noticed, so nothing is kept
         return embed(learner, fetch, torch.arange(count))
-    entry = root / digest
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f"{digest}.lock", timeout=_LOCK_SECONDS):
-        if entry.exists():
-            try:
-                atomic.check_folder(entry)
-                return torch.from_numpy(np.load(entry / "features.npy", allow_pickle=False)).to(device)
-            except CheckpointError as error:
-                _log.warning("Making cached embeddings anew: %s", error)
-                shutil.rmtree(entry)
-        features = embed(learner, fetch, torch.arange(count))
-        with atomic.new_folder(entry) as folder:
-            np.save(folder / "features.npy", features.cpu().numpy(), allow_pickle=False)
-    return features
+    except MetashotError as error:
+        _log.warning("Embeddings are not kept for the next time: %s", error)
+        return embed(learner, fetch, torch.arange(count))
+    with _locked(root / f"{digest}.lock"):
+        features = _kept(root / digest)
+        if features is None:
+            features = embed(learner, fetch, torch.arange(count))
+            with atomic.new_folder(root / digest) as folder:
+                save_file({"features": features.cpu().contiguous()}, folder / _FEATURES)
+    return features.to(device)
+
+
+def _kept(entry: Path) -> Tensor | None:
+    """The features of an entry; None if there is none, or none that is sound."""
+    if not entry.exists():
+        return None
+    try:
+        atomic.check_folder(entry)
+        return load_file(entry / _FEATURES)["features"]
+    except (CheckpointError, SafetensorError) as error:
+        _log.warning("Making cached embeddings anew: %s", error)
+        shutil.rmtree(entry)
+        return None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        with FileLock(path, timeout=_LOCK_SECONDS):
+            yield
+    except Timeout:
+        raise MetashotError(f"Another process has held {path} for {_LOCK_SECONDS} s. Wait for it or end it, then try again.") from None
 
 
 def _embedded(learner: FeatureLearner, x: Tensor) -> Tensor:

@@ -60,9 +60,10 @@ def interval(log: EpisodeLog, *, level: float = 0.95) -> Interval:
 def mean_interval(values: Sequence[float] | np.ndarray, *, level: float = 0.95) -> Interval:
     """The interval of the mean of independent per-episode accuracies.
 
-    Student's t, `mean ± t(n-1) * s / sqrt(n)` with ddof = 1. Near 0 % and 100 %, that is with fewer than 50 imperfect episodes (or 50 that
-    are not all wrong), where all are equal, or where an end of it passes 0 or 1, Korn and Graubard's interval instead: the exact
-    binomial one (Clopper-Pearson) at the effective sample size `p (1 - p) / (s**2 / n)`, or n where s is 0.
+    Student's t, `mean ± t(n-1) * s / sqrt(n)` with ddof = 1. Near 0 % and 100 %, Korn and Graubard's interval instead: the exact binomial
+    one (Clopper-Pearson) at the effective sample size `p (1 - p) / (s**2 / n)`, or n where s is 0. Near means that some episodes are all
+    right and fewer than 50 are not (or some all wrong and fewer than 50 not), that all are equal, or that an end of Student's interval
+    passes 0 or 1. With fewer than 50 episodes the size is multiplied by `(z / t(n-1))**2`, their adjustment for degrees of freedom.
 
     Args:
         values: (n,) proportions in [0, 1].
@@ -84,17 +85,20 @@ def mean_interval(values: Sequence[float] | np.ndarray, *, level: float = 0.95) 
         why = "one episode has no spread; evaluate at least two"
         return Interval(mean, nan, nan, nan, level, "episodes", "none", nan, 0, 1, warnings=(why,))
 
-    from scipy.special import stdtrit  # here: it takes a fifth of a second to import
+    from scipy.special import ndtri, stdtrit  # here: it takes a fifth of a second to import
 
     # Equal values have no spread; their computed mean may be an ulp off and would give a tiny one.
     equal = bool((accuracies == accuracies[0]).all())
     mean = float(accuracies[0]) if equal else mean
     se = 0.0 if equal else float(accuracies.std(ddof=1) / np.sqrt(n))
-    half = float(stdtrit(n - 1, 0.5 + level / 2)) * se
+    quantile = float(stdtrit(n - 1, 0.5 + level / 2))
+    half = quantile * se
     lower, upper = mean - half, mean + half
-    skewed = min((accuracies < 1).sum(), (accuracies > 0).sum()) < _FEW_IMPERFECT
+    skewed = min((accuracies < 1).sum(), (accuracies > 0).sum()) < min(_FEW_IMPERFECT, n)
     if equal or skewed or lower < 0 or upper > 1:
         n_eff = float(n) if equal else mean * (1 - mean) / se**2  # no spread carries no information: an episode counts once
+        if n < _FEW_IMPERFECT and not equal:  # few episodes of any kind: their spread is uncertain too, as in Student's t
+            n_eff *= (float(ndtri(0.5 + level / 2)) / quantile) ** 2
         lower, upper = korn_graubard(mean, n_eff, level=level)
         return Interval(mean, lower, upper, (upper - lower) / 2, level, "episodes", "korn_graubard", se, n - 1, n, n_eff)
     return Interval(mean, lower, upper, half, level, "episodes", "student_t", se, n - 1, n)

@@ -108,6 +108,8 @@ def meta_train(
     """
     if meta_batch % (micro_batch or 1):
         raise RecipeError(f"micro_batch must divide meta_batch; got {micro_batch} and {meta_batch}.")
+    if select == "last" and patience is not None:
+        raise RecipeError("patience needs select='loss' or 'accuracy': with 'last' no validation is better than another.")
     if validate is None and (select != "last" or patience is not None):
         raise RecipeError(f"select={select!r} and patience={patience} need validation; give `validate`, or select='last' and no patience.")
     schedule = schedule or constant()

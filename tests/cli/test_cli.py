@@ -9,44 +9,12 @@ import pytest
 
 from metashot.cli import main
 
-SMALL = """\
-schema = 1
-[data]
-name = "glyphs"
-train_classes = 12
-val_classes = 6
-test_classes = 8
-items = 8
-size = 16
-[backbone]
-name = "conv4"
-filters = 4
-[learner]
-name = "protonet"
-[train]
-ways = 4
-shots = 1
-queries = 2
-steps = 4
-optimiser = { name = "adam", lr = 0.01 }
-validate_every = 2
-validate_episodes = 10
-select = "loss"
-[[evaluate]]
-ways = 3
-shots = 1
-queries = 4
-episodes = 70
-"""
-
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def small(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe file in the current folder, which is a temporary one."""
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "small.toml"
-    path.write_text(SMALL)
-    return path
+    monkeypatch.chdir(tiny.parent)
+    return tiny
 
 
 def _status(*arguments: str) -> int:
@@ -57,40 +25,40 @@ def _status(*arguments: str) -> int:
 
 
 def test_bench_prints_the_table_to_stdout_and_the_rest_to_stderr(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    main(["bench", "small.toml"])
+    main(["bench", "tiny.toml"])
     out, err = capfd.readouterr()
     assert "glyphs-3w1s" in out
     assert "±" in out
-    assert "training small: 4 to go" in err
+    assert "training tiny: 6 to go" in err
     assert "training" not in out.splitlines()[0]
-    assert "Run folder: runs/small/full/seed0" in err
-    assert (small.parent / "runs/small/full/seed0/result.json").exists()
+    assert "Run folder: runs/tiny/full/seed0" in err
+    assert (small.parent / "runs/tiny/full/seed0/result.json").exists()
 
 
 def test_bench_json_is_the_saved_result(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    main(["bench", "small.toml", "--json"])
+    main(["bench", "tiny.toml", "--json"])
     (printed,) = json.loads(capfd.readouterr().out)
-    assert printed == json.loads((small.parent / "runs/small/full/seed0/result.json").read_text())
+    assert printed == json.loads((small.parent / "runs/tiny/full/seed0/result.json").read_text())
 
 
 def test_eval_answers_other_ways_with_the_same_weights(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    main(["bench", "small.toml"])
+    main(["bench", "tiny.toml"])
     capfd.readouterr()
-    main(["eval", "runs/small/full/seed0", "--ways", "5", "--shots", "2", "--queries", "3", "--episodes", "64", "--json"])
+    main(["eval", "runs/tiny/full/seed0", "--ways", "5", "--shots", "2", "--queries", "3", "--episodes", "64", "--json"])
     result = json.loads(capfd.readouterr().out)
     assert (result["cells"][0]["ways"], result["cells"][0]["shots"]) == (5, 2)
 
 
 def test_changed_run_never_goes_under_the_recipes_name(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    main(["bench", "small.toml", "--set", "train.steps=2"])
-    assert "small+" in capfd.readouterr().err
+    main(["bench", "tiny.toml", "--set", "train.steps=2"])
+    assert "tiny+" in capfd.readouterr().err
     (folder,) = (small.parent / "runs").iterdir()
-    assert folder.name.startswith("small+")
-    assert len(folder.name) == len("small+") + 8
+    assert folder.name.startswith("tiny+")
+    assert len(folder.name) == len("tiny+") + 8
 
 
 def test_dry_run_writes_nothing_and_says_where_values_come_from(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    main(["bench", "small.toml", "--dry-run", "--set", "train.steps=3"])
+    main(["bench", "tiny.toml", "--dry-run", "--set", "train.steps=3"])
     out = capfd.readouterr().out
     assert not (small.parent / "runs").exists()
     line = next(line for line in out.splitlines() if line.startswith("train.steps"))
@@ -99,9 +67,9 @@ def test_dry_run_writes_nothing_and_says_where_values_come_from(small: Path, cap
 
 
 def test_dry_run_tells_what_is_reused_and_how_long(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    main(["bench", "small.toml"])
+    main(["bench", "tiny.toml"])
     capfd.readouterr()
-    main(["bench", "small.toml", "--dry-run", "--json"])
+    main(["bench", "tiny.toml", "--dry-run", "--json"])
     (plan,) = json.loads(capfd.readouterr().out)
     assert plan["seconds"] == 0
     assert any("the weights in the run folder are reused" in line for line in plan["state"])
@@ -109,8 +77,8 @@ def test_dry_run_tells_what_is_reused_and_how_long(small: Path, capfd: pytest.Ca
 
 def test_failed_recipe_keeps_its_row_and_the_others_run(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
     broken = small.parent / "broken.toml"
-    broken.write_text(SMALL.replace("queries = 4", "queries = 40"))
-    assert _status("bench", "broken.toml", "small.toml") == 1
+    broken.write_text(small.read_text().replace("queries = 4", "queries = 40"))
+    assert _status("bench", "broken.toml", "tiny.toml") == 1
     out, err = capfd.readouterr()
     assert "failed" in out
     assert "glyphs-3w1s" in out
@@ -150,7 +118,9 @@ def test_wrong_name_is_one_line_with_status_2(arguments: list[str], message: str
     assert len(err.splitlines()) == 1
 
 
-def test_missing_data_says_where_it_was_looked_for(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_says_where_it_was_looked_for(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert _status("bench", "omniglot-5w1s-protonet", "--data-root", str(tmp_path / "nowhere")) == 1
     err = capfd.readouterr().err
@@ -164,7 +134,9 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         main(["bench", "glyphs-5w1s-protonett", "--debug"])
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["bench", "--help"], ["eval", "--help"], ["bench", "--list"], ["bench", "no-such-recipe"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["bench", "--help"], ["eval", "--help"], ["bench", "--list"], ["bench", "no-such-recipe"]]
+)
 def test_command_line_starts_without_torch(arguments: list[str]) -> None:
     code = (
         "import sys\n"

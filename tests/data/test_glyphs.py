@@ -34,6 +34,7 @@ def test_glyphs_are_pinned(cache: Path) -> None:
 def test_more_classes_and_items_extend_what_is_there(cache: Path) -> None:
     few, more = _small()["train"], _small(train_classes=6, items=70)["train"]
     assert np.array_equal(few.images.reshape(4, 5, 28, 28), more.images.reshape(6, 70, 28, 28)[:4, :5])
+    assert len({image.tobytes() for image in more.images}) == 6 * 70  # also past the number that is drawn at a time
 
 
 def test_seed_split_class_and_item_each_change_the_drawing(cache: Path) -> None:

@@ -1,46 +1,6 @@
-"""A recipe that trains and evaluates in about a second, and somebody who listens to it."""
-
-from pathlib import Path
+"""Somebody who listens to a run."""
 
 import pytest
-
-TINY = """\
-schema = 1
-
-[data]
-name = "glyphs"
-train_classes = 12
-val_classes = 6
-test_classes = 8
-items = 8
-size = 16
-
-[backbone]
-name = "conv4"
-filters = 4
-
-[learner]
-name = "protonet"
-
-[train]
-ways = 4
-shots = 1
-queries = 2
-steps = 6
-optimiser = { name = "adam", lr = 0.01 }
-validate_every = 2
-validate_episodes = 10
-select = "loss"
-
-[[evaluate]]
-ways = 3
-shots = 1
-queries = 4
-episodes = 70
-
-[budget.smoke]
-steps = 2
-"""
 
 
 class Listener:
@@ -71,14 +31,6 @@ class Listener:
 
     def told(self, line: str) -> None:
         self.lines.append(line)
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    """The recipe as a file of somebody's own."""
-    path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
-    return path
 
 
 @pytest.fixture

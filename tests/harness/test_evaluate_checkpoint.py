@@ -8,7 +8,7 @@ import pytest
 
 from metashot.errors import CheckpointError, LearnerError
 from metashot.harness.evaluate_checkpoint import evaluate_checkpoint
-from metashot.harness.recipe import Cell, resolve
+from metashot.harness.recipe import Cell, Component, resolve
 from metashot.harness.result import Result
 from metashot.harness.run import Place, run
 
@@ -59,15 +59,13 @@ def test_validation_classes_can_be_asked_for(trained: Path, listen: Callable[...
     assert result.cells[0].split == "val"
 
 
-def test_items_of_another_shape_are_refused(trained: Path, listen: Callable[..., Any]) -> None:
-    with pytest.raises(LearnerError, match=r"items of shape \(1, 16, 16\)"):
-        from metashot.harness import evaluate_checkpoint as module
+def test_items_of_another_shape_are_refused(trained: Path, listen: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def larger(name: str) -> Component:
+        return Component(name="glyphs", arguments={"train_classes": 2, "val_classes": 2, "test_classes": 8, "items": 8, "size": 20})
 
-        other = Place()
-        recipe = module.Component(name="glyphs", arguments={"train_classes": 2, "val_classes": 2, "test_classes": 8, "items": 8, "size": 20})
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "Component", lambda name: recipe)
-            evaluate_checkpoint(trained, _cell(), data="glyphs-of-another-size", place=other, progress=listen())
+    monkeypatch.setattr("metashot.harness.evaluate_checkpoint.Component", larger)
+    with pytest.raises(LearnerError, match=r"items of shape \(1, 16, 16\); those of glyphs have \(1, 20, 20\)"):
+        evaluate_checkpoint(trained, _cell(), data="larger", place=Place(), progress=listen())
 
 
 @pytest.mark.parametrize(("place", "message"), [("nowhere", "does not exist"), ("eval", "neither a checkpoint nor a run")])

@@ -9,7 +9,9 @@ from metashot.harness.report import COLUMNS, Row, failed_row, footnotes, markdow
 from metashot.harness.result import CellResult, Result, SavedInterval
 
 
-def _result(*, budget: str = "full", tags: dict[str, Any] | None = None, cell: dict[str, Any] | None = None, train_shots: int = 1) -> Result:
+def _result(
+    *, budget: str = "full", tags: dict[str, Any] | None = None, cell: dict[str, Any] | None = None, train_shots: int = 1
+) -> Result:
     """A result written by hand."""
     interval = SavedInterval(lower=0.98, upper=0.99, half_width=0.005, level=0.95, method="student_t")
     values: dict[str, Any] = {

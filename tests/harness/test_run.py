@@ -145,7 +145,9 @@ def test_changed_data_is_refused(tiny: Path, tmp_path: Path, listen: Callable[..
         run(resolve(str(tiny)), place=place, progress=listen())
 
 
-def test_retraining_uses_training_and_validation_classes_for_the_selected_steps(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
+def test_retraining_uses_training_and_validation_classes_for_the_selected_steps(
+    tiny: Path, tmp_path: Path, listen: Callable[..., Any]
+) -> None:
     tiny.write_text(tiny.read_text().replace('select = "loss"', 'select = "loss"\nretrain = true'))
     heard = listen()
     result = run(resolve(str(tiny)), place=Place(out=tmp_path / "runs"), progress=heard)
