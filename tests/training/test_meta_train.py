@@ -134,7 +134,8 @@ def test_a_validation_by_which_nothing_can_be_selected_is_told(loss: float) -> N
     [
         ({"meta_batch": 4, "micro_batch": 3}, "micro_batch must divide meta_batch; got 3 and 4"),
         ({"validate": None}, "need validation"),
-        ({"validate": None, "select": "last", "patience": 2}, "need validation"),
+        ({"validate": None, "patience": 2}, "need validation"),
+        ({"select": "last", "patience": 2}, "patience needs select="),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(changes: dict[str, Any], told: str) -> None:
