@@ -9,6 +9,7 @@ import pytest
 
 from metashot.data import ImageStore, omniglot
 from metashot.data.omniglot_catalogue import official
+from metashot.episodes import EpisodeSampler, EpisodeSpec
 
 
 def test_vinyals_lists_have_the_published_sizes_and_share_only_gurmukhi() -> None:
@@ -97,3 +98,17 @@ def test_the_background_evaluation_split_is_of_published_size(data_root: Path) -
 
 
 PINNED = {"train": "a7908cfdb7e6c23b", "val": "4daba9a5c2b1b69b", "test": "f79ce069e887ffb9"}
+
+
+def _drawn_characters(store: ImageStore, episodes: int) -> set[str]:
+    """The characters, rotations aside, that so many 20-way episodes of a store draw."""
+    plan = EpisodeSampler(store.labels, EpisodeSpec(20, 1, 5), seed=0).plan(0, episodes)
+    of_items = store.labels[np.concatenate([plan.support, plan.query], axis=2)]  # (n, w, k + m)
+    np.testing.assert_array_equal(of_items, np.broadcast_to(plan.classes[..., None], of_items.shape))
+    return {store.class_names[label].rpartition("/")[0] for label in np.unique(plan.classes)}
+
+
+def test_characters_of_the_splits_never_meet_in_ten_thousand_episodes_each(vinyals: dict[str, ImageStore]) -> None:
+    drawn = {part: _drawn_characters(store, 10_000) for part, store in vinyals.items()}
+    assert {part: len(characters) for part, characters in drawn.items()} == {"train": 1028, "val": 172, "test": 423}
+    assert len(set.union(*drawn.values())) == 1623  # so no character was drawn from two splits
