@@ -4,6 +4,8 @@ The generator is Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as
 seed and purpose, its counter is the word's index, so any word can be had without the ones before it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import sha256
 from operator import index as whole
@@ -64,6 +66,17 @@ def generator(seed: "int | torch.Tensor", purpose: str, index: int = 0) -> "torc
     import torch  # here, so that drawing words needs NumPy only
 
     return torch.Generator().manual_seed(torch_seed(seed, purpose, index))
+
+
+@contextmanager
+def seeded(seed: SupportsIndex, purpose: str, index: int = 0) -> Iterator[None]:
+    """For code that draws from torch's global generators: seeded by (seed, purpose, index) inside, as they were outside."""
+    import torch
+
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=list(devices)):
+        torch.manual_seed(torch_seed(seed, purpose, index))
+        yield
 
 
 def torch_seed(seed: SupportsIndex, purpose: str, index: int = 0) -> int:

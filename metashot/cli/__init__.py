@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone; nothing is left to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        _leave("Interrupted. The same command goes on from the last checkpoint.", _INTERRUPTED)
+        _leave("Interrupted. What is finished is kept, and the same command goes on from there.", _INTERRUPTED)
     except CycloptsError as error:
         if debug:
             raise

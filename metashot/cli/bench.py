@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -16,7 +16,6 @@ from ..errors import MetashotError, RecipeError
 if TYPE_CHECKING:
     from ..harness.recipe import Resolved
     from ..harness.report import Row
-    from ..harness.result import Result
     from ..harness.run import Place
 
 _Flag = Parameter(negative="")
@@ -95,31 +94,31 @@ def _run_all(resolved: "Sequence[Resolved]", seed: int, place: "Place", *, as_js
     """Run one after the other; a recipe that fails leaves a row that says so, and the others go on."""
     from ..harness.allocator import keep_freed_memory
     from ..harness.progress import ConsoleProgress
-    from ..harness.report import failed_row, rows
+    from ..harness.report import failed_rows, rows
     from ..harness.run import run
 
     keep_freed_memory()
     lines: list[Row] = []
-    results: list[Result] = []
+    values: list[dict[str, Any]] = []
     failures: list[MetashotError] = []
     with ConsoleProgress() as progress:
         for each in resolved:
             try:
                 result = run(each, seed=seed, place=place, progress=progress)
             except MetashotError as error:
-                if len(resolved) == 1:
-                    raise
                 failures.append(error)
-                lines.append(failed_row(each.recipe.name, each.recipe.budget, str(error)))
+                lines += failed_rows(each.recipe, seed, str(error))
+                values.append({"recipe": each.recipe.to_dict(), "seed": seed, "failed": str(error)})
                 continue
-            results.append(result)
             lines += rows(result)
+            values.append(result.model_dump(mode="json", by_alias=True))
+            progress.told(f"Run folder: {place.folder(each.recipe, seed)}")
+    if len(failures) == len(resolved) == 1:
+        raise failures[0]  # a table of nothing but holes tells less than the reason
     if as_json:
-        print(json.dumps([result.model_dump(mode="json", by_alias=True) for result in results], indent=1))
+        print(json.dumps(values, indent=1))
     else:
         print_rows(lines)
-        for each in resolved:
-            print(f"Run folder: {place.folder(each.recipe, seed)}", file=sys.stderr)
     if failures:
         raise MetashotError(f"{len(failures)} of {len(resolved)} recipes failed: {'; '.join(map(str, failures))}")
 

@@ -42,7 +42,7 @@ def evaluation(
     split
         Which classes.
     data
-        Another data set than the one it was trained on, with that set's default preprocessing.
+        Another data set than the one it was trained on, then with that set's default preprocessing.
     data_root
         Folder of raw data sets; METASHOT_DATA if not given.
     download
@@ -71,7 +71,8 @@ def evaluation(
     keep_freed_memory()
     place = Place(data_root=data_root, download=download, device=device)
     with ConsoleProgress() as progress:
-        result = evaluate_checkpoint(checkpoint, Cell(**asked), data=data, place=place, progress=progress)
+        result, folder = evaluate_checkpoint(checkpoint, Cell(**asked), data=data, place=place, progress=progress)
+        progress.told(f"Result folder: {folder}")
     if json:
         print(result.model_dump_json(indent=1, by_alias=True))
     else:

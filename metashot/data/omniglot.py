@@ -21,7 +21,7 @@ from .archives import content_digest, open_members
 from .decoding import decode_image
 from .downloads import download_archive
 from .omniglot_catalogue import Catalogue, Ranges, check_members, class_name, official
-from .places import cache_folder, find_raw
+from .places import cache_folder, downloads_folder, find_raw
 from .prepared import Contents, build_store
 from .store import ImageStore
 
@@ -126,9 +126,8 @@ def find_sources(
         MissingDataError: if an archive is not found, and `download` is not set.
         DataError, MetashotError: if a download fails.
     """
-    marks = [name for archive in md5 for name in (f"{archive}.zip", archive)]
     try:
-        folder = find_raw("omniglot", root, marks=marks)
+        folder = find_raw("omniglot", root)
         found = {archive: path for archive in md5 for path in (folder / archive, folder / f"{archive}.zip") if path.exists()}
         absent = [archive for archive in md5 if archive not in found]
         if absent:
@@ -138,9 +137,12 @@ def find_sources(
             )
         return found
     except MissingDataError:
+        place = downloads_folder("omniglot")
+        downloaded = {archive: place / f"{archive}.zip" for archive in md5}
         if not download:
+            if all(path.is_file() for path in downloaded.values()):
+                return downloaded  # fetched before, and only what has its checksum was kept
             raise
-    place = cache_folder() / "downloads" / "omniglot"
     return {archive: download_archive(f"{base_url}{archive}.zip", place, md5=md5[archive]) for archive in md5}
 
 

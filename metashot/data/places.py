@@ -1,13 +1,17 @@
 """Where raw data is read from, and where metashot keeps what it prepared."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ..errors import MissingDataError
 
 DATA_VARIABLE = "METASHOT_DATA"
 CACHE_VARIABLE = "METASHOT_CACHE"
+DRAWN = ("glyphs",)  # data sets that need no files
+MARKS: Mapping[str, Collection[str]] = {  # by which a data set's own folder is recognised
+    "omniglot": ("images_background.zip", "images_background", "images_evaluation.zip", "images_evaluation"),
+}
 
 
 def cache_folder() -> Path:
@@ -24,17 +28,34 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("metashot", appauthor=False)
 
 
-def find_raw(name: str, root: Path | str | None = None, *, marks: Collection[str] = ()) -> Path:
+def at_hand(name: str, root: Path | str | None = None) -> bool:
+    """Whether raw data of `name` is found, or was downloaded before; nothing is opened."""
+    if name in DRAWN:
+        return True
+    try:
+        folder = find_raw(name, root)
+    except MissingDataError:
+        folder = downloads_folder(name)
+    return any((folder / mark).exists() for mark in MARKS[name]) if name in MARKS else folder.is_dir()
+
+
+def downloads_folder(name: str) -> Path:
+    """Where downloads of data set `name` are kept; it need not exist."""
+    return cache_folder() / "downloads" / name
+
+
+def find_raw(name: str, root: Path | str | None = None) -> Path:
     """The folder that holds the raw files of data set `name`, as an absolute path.
 
     Args:
         name: the data set, for example `"omniglot"`.
-        root: the folder of all data sets, which has a sub-folder `name`; the environment variable `METASHOT_DATA` if not given.
-        marks: files or folders by which `root` itself is recognised as the data set's own folder.
+        root: the folder of all data sets, which has a sub-folder `name`, or the data set's own folder (see `MARKS`); the environment
+            variable `METASHOT_DATA` if not given.
 
     Raises:
         MissingDataError: if there is no such folder; the message says what was searched and what to do.
     """
+    marks = MARKS.get(name, ())
     given = root if root is not None else os.environ.get(DATA_VARIABLE) or None
     advice = f"Give --data-root DIR, set {DATA_VARIABLE}, or add --download where the data set has a public source."
     if given is None:

@@ -119,7 +119,10 @@ def open_store(folder: Path, *, hashes: bool = False) -> ImageStore:
 def _map_images(path: Path) -> npt.NDArray[np.uint8]:
     """Memory-map `path` after comparing its header with its size."""
     with path.open("rb") as stream:
-        version = np.lib.format.read_magic(stream)
+        try:
+            version = np.lib.format.read_magic(stream)
+        except ValueError as error:
+            raise DataError(f"{path} is damaged: {error}.") from None
         if version != (1, 0):
             raise DataError(f"{path} is damaged: it is a .npy file of version {version}, not (1, 0).")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
@@ -171,7 +174,7 @@ def _open_if_sound(path: Path, *, tell: bool) -> ImageStore | None:
     if not path.exists():
         return None
     try:
-        return open_store(path)
+        return open_store(path, hashes=True)  # every byte: numbers are computed from these images
     except DataError as error:
         if tell:
             _log.warning("A prepared store is damaged and is built again: %s", error)

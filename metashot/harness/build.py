@@ -11,7 +11,7 @@ from .. import registry
 from ..data import ImageStore
 from ..errors import LearnerError, RecipeError
 from ..learners import Learner
-from ..seeding import torch_seed
+from ..seeding import seeded
 from ..training import Schedule, constant, step_decay
 from .recipe import Component, Recipe, Train
 
@@ -64,8 +64,7 @@ def build_learner(recipe: Recipe, item_shape: tuple[int, ...], *, seed: int) -> 
     make_learner = registry.load("learners", recipe.learner.name)
     parameters = inspect.signature(make_learner).parameters
     given: dict[str, Any] = {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, "initial weights"))
+    with seeded(seed, "initial weights"):
         if "backbone" in parameters:
             make_backbone = registry.load("backbones", recipe.backbone.name)
             given["backbone"] = _made(make_backbone, recipe.backbone.arguments, item_shape, what="backbone")
@@ -78,15 +77,21 @@ def build_learner(recipe: Recipe, item_shape: tuple[int, ...], *, seed: int) -> 
     if not isinstance(learner, Learner):
         raise LearnerError(f"{recipe.learner.name} makes a {type(learner).__name__}, which is not a metashot.Learner; subclass it.")
     ways = learner.tags().ways
-    for cell in recipe.evaluate:
-        if ways is not None and cell.ways != ways:
-            raise LearnerError(f"{recipe.learner.name} handles {ways} ways only; {recipe.name} evaluates {cell.ways}. Train it for those.")
+    asked = [(cell.ways, "evaluates") for cell in recipe.evaluate]
+    if recipe.train and learner.tags().trainable:
+        asked.append((recipe.train.ways, "trains with"))
+    for number, does in asked:
+        if ways is not None and number != ways:
+            raise LearnerError(f"{recipe.learner.name} handles {ways} ways only; {recipe.name} {does} {number}. Make them agree.")
     return learner
 
 
 def build_optimiser(learner: Learner, train: Train) -> torch.optim.Optimizer:
     """The optimiser over the learner's trainable parameters."""
     parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    if not parameters:
+        name = type(learner).__name__
+        raise LearnerError(f"{name} has no trainable parameters; say so: `def tags(self): return LearnerTags(trainable=False)`.")
     kind = _OPTIMISERS[train.optimiser.name]
     optimiser: torch.optim.Optimizer = _made(
         kind, {"lr": train.optimiser.lr} | train.optimiser.arguments, parameters, what="train.optimiser"

@@ -4,12 +4,10 @@ The key is a digest of the weights' bytes, the code and structure of learner and
 and versions; no name and no path is part of it. An entry is a folder with a manifest: a flipped bit is noticed and the entry made anew.
 """
 
-import inspect
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +15,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from .. import atomic
@@ -25,13 +23,13 @@ from ..data.places import cache_folder
 from ..errors import CheckpointError, LearnerError, MetashotError
 from ..learners import FeatureLearner
 from ..training.checkpoints import weights_bytes
+from .identity import structure
 
 FORMAT_VERSION = 1
 CHUNK = 256  # images embedded at once; chunks are aligned, so an embedding does not depend on how many are asked for
 _FEATURES = "features.safetensors"
 _LOCK_SECONDS = 600
 _log = logging.getLogger("metashot")
-_MODULE_KEYS = frozenset(vars(torch.nn.Module()))  # torch's own book-keeping
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def embedding_key(learner: FeatureLearner, data: str, device: torch.device) -> E
     """The key of `learner`'s embeddings of the pool with fingerprint `data` on a kind of device."""
     dtype = next((str(parameter.dtype) for parameter in learner.parameters()), str(torch.get_default_dtype()))
     weights = sha256(weights_bytes(learner)).hexdigest()
-    return EmbeddingKey(weights, _code(learner), data, dtype, device.type, torch.__version__)
+    return EmbeddingKey(weights, structure(learner), data, dtype, device.type, torch.__version__)
 
 
 def embed(learner: FeatureLearner, fetch: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
@@ -88,13 +86,28 @@ def cached_embeddings(learner: FeatureLearner, fetch: Callable[[Tensor], Tensor]
     except MetashotError as error:
         _log.warning("Embeddings are not kept for the next time: %s", error)
         return embed(learner, fetch, torch.arange(count))
-    with _locked(root / f"{digest}.lock"):
-        features = _kept(root / digest)
-        if features is None:
-            features = embed(learner, fetch, torch.arange(count))
-            with atomic.new_folder(root / digest) as folder:
-                save_file({"features": features.cpu().contiguous()}, folder / _FEATURES)
+    place = root / digest  # of its own, so that what killed writers left can be swept under its lock
+    try:
+        place.mkdir(exist_ok=True)
+        with FileLock(place / "lock", timeout=_LOCK_SECONDS):
+            atomic.sweep(place)
+            features = _kept(place / "entry")
+            if features is None:
+                features = embed(learner, fetch, torch.arange(count))
+                _keep(place / "entry", features)
+    except Timeout:
+        _log.warning("Another process has held %s for %d s; computing the embeddings here as well.", place, _LOCK_SECONDS)
+        features = embed(learner, fetch, torch.arange(count))
     return features.to(device)
+
+
+def _keep(entry: Path, features: Tensor) -> None:
+    """Write an entry; a disk that refuses costs the next time, not this one."""
+    try:
+        with atomic.new_folder(entry) as folder:
+            (folder / _FEATURES).write_bytes(save({"features": features.cpu().contiguous()}))
+    except MetashotError as error:
+        _log.warning("Embeddings are not kept for the next time: %s", error)
 
 
 def _kept(entry: Path) -> Tensor | None:
@@ -103,20 +116,11 @@ def _kept(entry: Path) -> Tensor | None:
         return None
     try:
         atomic.check_folder(entry)
-        return load_file(entry / _FEATURES)["features"]
-    except (CheckpointError, SafetensorError) as error:
+        return load((entry / _FEATURES).read_bytes())["features"]
+    except (CheckpointError, SafetensorError, OSError, KeyError) as error:
         _log.warning("Making cached embeddings anew: %s", error)
         shutil.rmtree(entry)
         return None
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        with FileLock(path, timeout=_LOCK_SECONDS):
-            yield
-    except Timeout:
-        raise MetashotError(f"Another process has held {path} for {_LOCK_SECONDS} s. Wait for it or end it, then try again.") from None
 
 
 def _embedded(learner: FeatureLearner, x: Tensor) -> Tensor:
@@ -131,29 +135,3 @@ def _embedded(learner: FeatureLearner, x: Tensor) -> Tensor:
     if features.ndim < 2 or len(features) != len(x):
         raise LearnerError(f"{name}.embed must give a row of features for each of {len(x)} items; got shape {tuple(features.shape)}.")
     return features
-
-
-def _code(learner: FeatureLearner) -> str:
-    """Digest of a learner's structure, of the source files that define it and its parts, and of what they keep outside `state_dict`.
-
-    Raises:
-        OSError, TypeError: if a class has no source file, as one typed into a notebook.
-    """
-    classes = {ancestor for module in learner.modules() for ancestor in type(module).__mro__}
-    own = {each for each in classes if each.__module__.partition(".")[0] not in ("torch", "builtins", "abc")}
-    digest = sha256(repr(learner).encode())
-    for file in sorted(str(inspect.getsourcefile(each)) for each in own):
-        digest.update(sha256(Path(file).read_bytes()).digest())
-    for name, module in learner.named_modules():
-        kept = {key: value for key, value in vars(module).items() if key not in _MODULE_KEYS}
-        kept |= {key: module.get_buffer(key) for key in module._non_persistent_buffers_set}
-        digest.update(f"{name} {json.dumps(sorted(kept.items()), default=_told)}".encode())
-    return digest.hexdigest()
-
-
-def _told(value: object) -> object:
-    """What JSON has no form for: a tensor by its bytes, a function or class by its name, anything else by its class."""
-    if isinstance(value, Tensor):
-        bits = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        return [str(value.dtype), list(value.shape), sha256(bits).hexdigest()]
-    return getattr(value, "__qualname__", type(value).__qualname__)

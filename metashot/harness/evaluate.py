@@ -13,7 +13,7 @@ from ..data import ImageStore
 from ..episodes import EpisodeBatch, EpisodeSampler, EpisodeSpec, gather
 from ..errors import LearnerError, MetashotError
 from ..learners import FeatureLearner, Learner
-from ..seeding import torch_seed
+from ..seeding import seeded
 from ..stats import EpisodeLog
 from ..training import Validation
 from .embeddings import cached_embeddings, embed
@@ -177,13 +177,15 @@ def _answer(learner: Learner, batch: EpisodeBatch, episodes: np.ndarray, *, embe
 def _reseeded(learner: Learner, batch: EpisodeBatch, episode: int) -> Tensor:
     """(q, ways): one episode of a stochastic learner, under a global generator that its own seed sets."""
     support = batch.support[episode]
-    with torch.random.fork_rng(devices=[support.x.device] if support.x.is_cuda else []):
-        torch.manual_seed(torch_seed(int(support.seed), "stochastic"))
+    with seeded(support.seed, "stochastic"):
         return learner.adapt(support, batch.ways)(batch.query.x[episode])
 
 
 def _embeds_once(learner: Learner) -> TypeGuard[FeatureLearner]:
-    return isinstance(learner, FeatureLearner) and learner.cacheable and not learner.tags().stochastic
+    """Whether embeddings and `adapt_features` give the learner's own answers: not if it overrides what goes round them."""
+    if not isinstance(learner, FeatureLearner) or not learner.cacheable or learner.tags().stochastic:
+        return False
+    return type(learner).predict is FeatureLearner.predict and type(learner).adapt is FeatureLearner.adapt
 
 
 def _rows_of(features: Tensor) -> Fetch:

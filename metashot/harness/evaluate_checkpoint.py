@@ -4,15 +4,14 @@ from pathlib import Path
 
 from .. import atomic
 from ..errors import CheckpointError, LearnerError
-from ..learners import Learner
-from ..training.checkpoints import FINAL, read_state, read_weights
+from ..training.checkpoints import FINAL, read_state
 from .build import build_learner, build_stores
-from .cells import cell_name, evaluate_cell, previous_result
+from .cells import cell_name, evaluate_cells
 from .progress import RunProgress
-from .published import for_row
+from .published import Published, for_row
 from .recipe import Cell, Component, Recipe
-from .result import RESULT, Result, TrainingResult
-from .run import Place
+from .result import RESULT, Result, git_revision, size_name
+from .run import Place, load_weights, locked
 
 _USUAL = {"queries": 15, "seed": 0}  # what the name of a cell's folder leaves unsaid
 
@@ -23,6 +22,7 @@ def find_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: if it is neither.
     """
+    path = Path(path).resolve()
     for folder in (path, path / "checkpoints" / FINAL):
         if (folder / atomic.MANIFEST).exists():
             return folder
@@ -32,7 +32,7 @@ def find_checkpoint(path: Path) -> Path:
     )
 
 
-def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Place, progress: RunProgress) -> Result:
+def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Place, progress: RunProgress) -> tuple[Result, Path]:
     """Evaluate a checkpoint on one cell; the result goes to `<run>/eval/<cell>/` and is reused or extended there.
 
     Args:
@@ -42,52 +42,62 @@ def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Plac
         place: raw data and device; `out` is not used.
         progress: told how it goes.
 
+    Returns:
+        The result and its folder.
+
     Raises:
         CheckpointError: if there is no sound checkpoint, or its weights do not fit.
         LearnerError: if it was trained on items of another shape, or for another number of ways.
     """
-    checkpoint = find_checkpoint(Path(path))
+    checkpoint = find_checkpoint(path)
+    atomic.check_folder(checkpoint)
     state = read_state(checkpoint)
+    if not {"recipe", "seed", "item_shape"} <= state.keys():
+        raise CheckpointError(f"{checkpoint} does not say how its learner is built: it was not made by `metashot bench`.")
     recipe = Recipe.from_dict(state["recipe"])
-    if data is not None and data != recipe.data.name:
-        recipe = recipe.model_copy(update={"data": Component(name=data)})
-    figures = for_row(f"{recipe.data.name}-{cell.ways}w{cell.shots}s", recipe.row.partition("+")[0]) if cell.split == "test" else []
+    own_data = data is None or data == recipe.data.name
+    component = recipe.data if data is None or own_data else Component(name=data)
+    figures = _figures(recipe, cell) if own_data else []
     cell = cell.model_copy(update={"published": figures[0].key if figures else None})
-    recipe = recipe.model_copy(update={"evaluate": (cell,)})
-    stores = build_stores(recipe.data, root=place.data_root, download=place.download)
+    stores = build_stores(component, root=place.data_root, download=place.download)
     if cell.split not in stores:
-        raise CheckpointError(f"{recipe.data.name} has no split {cell.split!r}; choose one of {', '.join(stores)}.")
-    store = stores[cell.split]
-    if list(store.item_shape) != list(state["item_shape"]):
+        raise CheckpointError(f"{component.name} has no split {cell.split!r}; choose one of {', '.join(stores)}.")
+    shape = stores[cell.split].item_shape
+    if list(shape) != list(state["item_shape"]):
         raise LearnerError(
-            f"{checkpoint} was trained on items of shape {tuple(state['item_shape'])}; those of {recipe.data.name} have {store.item_shape}."
+            f"{checkpoint} was trained on items of shape {tuple(state['item_shape'])}; those of {component.name} have {shape}."
         )
-    learner = _load(checkpoint, recipe, store.item_shape, state["seed"]).to(place.device)
-    folder = checkpoint.parent.parent / "eval" / _folder_name(recipe.data.name, cell, checkpoint)
+    learner = build_learner(recipe.model_copy(update={"evaluate": (cell,)}), shape, seed=state["seed"]).to(place.device)
+    load_weights(learner, checkpoint)
+    run = _run_folder(checkpoint)
+    own = Result.load(run) if (run / RESULT).exists() else None
+    result = Result.of(
+        recipe,
+        learner,
+        seed=state["seed"],
+        overrides=own.overrides if own else {},
+        training=own.training if own and checkpoint.name == FINAL else None,
+        device=place.device,
+        revision=git_revision(),
+        checkpoint=checkpoint.name,
+    )
+    folder = run / "eval" / _folder_name(component.name, cell, checkpoint)
     atomic.check_writable(folder)
-    overrides = {} if data is None else {"data.name": data}
-    result = Result.of(recipe, learner, seed=state["seed"], overrides=overrides, training=_training(checkpoint), device=place.device)
-    before = previous_result(folder, result.weights)
-    done = evaluate_cell(learner, store, cell, data=recipe.data.name, folder=folder, before=before, device=place.device, progress=progress)
-    result = result.with_cell(done)
-    result.save(folder)
-    return result
+    with locked(folder):
+        done = evaluate_cells(result, learner, (cell,), stores, data=component.name, folder=folder, device=place.device, progress=progress)
+    return done, folder
 
 
-def _load(checkpoint: Path, recipe: Recipe, item_shape: tuple[int, ...], seed: int) -> Learner:
-    """The learner of a recipe with a checkpoint's weights, in eval mode."""
-    learner = build_learner(recipe, item_shape, seed=seed)
-    try:
-        learner.load_state_dict(read_weights(checkpoint))
-    except RuntimeError as error:  # torch names the keys and shapes that do not fit
-        raise CheckpointError(f"The weights of {checkpoint} do not fit {recipe.learner.name} as it is now: {error}") from None
-    return learner.eval()
+def _figures(recipe: Recipe, cell: Cell) -> list[Published]:
+    """The published figures of a cell, if the weights are those of an unchanged recipe."""
+    if recipe.name != f"{recipe.benchmark}-{recipe.row}" or "+" in recipe.name or cell.split != "test":
+        return []
+    return for_row(f"{recipe.data.name}-{size_name(cell.ways)}w{size_name(cell.shots)}s", recipe.row)
 
 
-def _training(checkpoint: Path) -> TrainingResult | None:
-    """How the weights were trained, as the run's own result says; None where there is none."""
-    run = checkpoint.parent.parent
-    return Result.load(run).training if checkpoint.name == FINAL and (run / RESULT).exists() else None
+def _run_folder(checkpoint: Path) -> Path:
+    """The run that a checkpoint belongs to; a checkpoint that lies elsewhere is its own."""
+    return next((folder.parent for folder in checkpoint.parents if folder.name == "checkpoints"), checkpoint)
 
 
 def _folder_name(data: str, cell: Cell, checkpoint: Path) -> str:

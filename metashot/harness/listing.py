@@ -7,11 +7,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, MissingDataError
+from ..data import places
+from ..errors import CheckpointError
 from .published import Published, published
 from .recipe_files import Kind, RecipeFile, find, registered, table_recipes
-
-_DRAWN = ("glyphs",)  # data sets that need no files
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def list_recipes(pattern: str | None = None, *, root: Path | str | None = None, 
         data = sorted({_data(known[part], known) for part in (table_recipes(file) if file.kind == "table" else [name])})
         for one in data:
             if one not in at_hand:
-                at_hand[one] = _at_hand(one, root)
+                at_hand[one] = places.at_hand(one, root)
         accuracies = _committed(folder / name / "full") if folder is not None and file.kind == "recipe" else []
         mean = sum(accuracies) / len(accuracies) if accuracies else None
         rows.append(Row(name, file.kind, ", ".join(data), all(at_hand[one] for one in data), _figure(file), mean, len(accuracies)))
@@ -73,18 +72,6 @@ def _data(file: RecipeFile, known: Mapping[str, RecipeFile]) -> str:
 def _figure(file: RecipeFile) -> Published | None:
     cells = file.tables.get("evaluate") or [{}]
     return published().get(cells[0].get("published", ""))
-
-
-def _at_hand(data: str, root: Path | str | None) -> bool:
-    if data in _DRAWN:
-        return True
-    from ..data.places import find_raw  # here, since a list of drawn data sets needs nothing of it
-
-    try:
-        find_raw(data, root)
-    except MissingDataError:
-        return False
-    return True
 
 
 def committed_folder() -> Path | None:

@@ -53,7 +53,7 @@ def preview(resolved: Resolved, *, seed: int, place: Place) -> Preview:
         name = cell_name(recipe.data.name, cell)
         have = max((done.episodes for done in old.cells if done.log == f"logs/{name}.npz"), default=0) if old else 0
         episodes += max(cell.episodes - have, 0)
-        reused = f", of which {min(have, cell.episodes):,} are reused" if have else ""
+        reused = f", of which up to {min(have, cell.episodes):,} are reused" if have else ""
         lines.append(f"Evaluation {name}: {cell.episodes:,} episodes{reused}.")
     seconds = _estimate(recipe, folder, steps, episodes)
     if seconds is None:
@@ -71,7 +71,8 @@ def _training_left(recipe: Recipe, folder: Path) -> tuple[int, list[str]]:
         return 0, ["Training: the weights in the run folder are reused."]
     done = max((int(path.name) for path in (folder / "checkpoints").glob("[0-9]*") if path.name.isdecimal()), default=0)
     start = f"goes on from step {done:,}" if done else "starts anew"
-    return recipe.train.steps - done, [f"Training: {start}, {recipe.train.steps - done:,} steps to go."]
+    again = "; then anew on train and val for as long as is selected" if recipe.train.retrain else ""
+    return recipe.train.steps - done, [f"Training, if the learner is trainable: {start}, {recipe.train.steps - done:,} steps to go{again}."]
 
 
 def _estimate(recipe: Recipe, folder: Path, steps: int, episodes: int) -> float | None:

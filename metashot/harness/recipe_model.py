@@ -115,6 +115,9 @@ class Train(_Value):
             raise PydanticCustomError(
                 SENTENCE, "micro_batch = {micro} is larger than meta_batch = {meta}; leave it out for the whole meta-batch", sizes
             )
+        if self.micro_batch is not None and self.meta_batch % self.micro_batch:
+            sizes = {"micro": self.micro_batch, "meta": self.meta_batch}
+            raise PydanticCustomError(SENTENCE, "micro_batch = {micro} does not divide meta_batch = {meta}; take a divisor", sizes)
         if self.patience is not None and self.select == "last":
             raise PydanticCustomError(
                 SENTENCE, 'patience needs select = "loss" or "accuracy"; with "last" no validation is better than another'

@@ -7,7 +7,8 @@ from rich import box
 from rich.table import Table
 
 from .published import Published, for_row, lookup
-from .result import CellResult, Result, SavedInterval
+from .recipe import Recipe
+from .result import CellResult, Result, SavedInterval, size_name
 
 COLUMNS = ("benchmark", "learner", "accuracy %", "± over", "episodes", "published", "difference", "batch norm", "budget", "seed")
 _NUMERIC = {"accuracy %", "episodes", "published", "difference"}
@@ -27,11 +28,15 @@ def rows(result: Result) -> list[Row]:
     return [_row(result, cell) for cell in result.cells]
 
 
-def failed_row(recipe: str, budget: str, reason: str) -> Row:
-    """The row of a run that gave no result: a hole, with its reason below the table."""
-    texts = [recipe, _NONE, "failed", *[_NONE] * (len(COLUMNS) - 3)]
-    texts[COLUMNS.index("budget")] = budget
-    return Row(tuple(texts), (f"{recipe} failed: {reason}",))
+def failed_rows(recipe: Recipe, seed: int, reason: str) -> list[Row]:
+    """A row for each cell that a failed run was asked for: a hole, with its reason below the table."""
+    lines = []
+    for cell in recipe.evaluate:
+        texts = [f"{recipe.data.name}-{size_name(cell.ways)}w{size_name(cell.shots)}s", recipe.row, "failed"]
+        known = {"budget": recipe.budget, "seed": str(seed)}
+        texts += [known.get(name, _NONE) for name in COLUMNS[len(texts) :]]
+        lines.append(Row(tuple(texts), (f"{recipe.name} failed: {reason}",)))
+    return lines
 
 
 def rich_table(lines: Sequence[Row]) -> Table:
@@ -64,10 +69,9 @@ def points(proportion: float) -> str:
 def _row(result: Result, cell: CellResult) -> Row:
     scope, interval = next(iter(cell.intervals.items()))
     figure = lookup(cell.published) if cell.published else None
-    learner = str(result.recipe["name"]).removeprefix(f"{result.recipe['benchmark']}-")
     texts = (
-        f"{cell.benchmark}{'' if cell.split == 'test' else f' ({cell.split})'}",
-        learner,
+        " ".join([cell.benchmark, *_unusual(result, cell)]),
+        _learner(result),
         f"{points(cell.estimate)} {_plus_minus(interval)}",
         f"{scope}, {interval.level:.0%}",
         f"{cell.episodes:,}",
@@ -78,6 +82,27 @@ def _row(result: Result, cell: CellResult) -> Row:
         str(result.seed),
     )
     return Row(texts, tuple(_notes(result, cell, scope, figure)))
+
+
+def _unusual(result: Result, cell: CellResult) -> list[str]:
+    """What sets a row apart from the usual protocol of its benchmark, in parentheses."""
+    trained_on = result.recipe["data"]["name"]
+    marks = [
+        cell.split if cell.split != "test" else "",
+        f"{size_name(cell.queries)} queries" if cell.queries != 15 else "",
+        f"episode seed {cell.seed}" if cell.seed else "",
+        f"step {result.checkpoint}" if result.checkpoint != "final" else "",
+        f"trained on {trained_on}" if trained_on != cell.data else "",
+    ]
+    marks = [mark for mark in marks if mark]
+    return [f"({', '.join(marks)})"] if marks else []
+
+
+def _learner(result: Result) -> str:
+    """The row's name; for a run with another learner in a recipe's place, that learner and the identifier of the changes."""
+    row = str(result.recipe["name"]).removeprefix(f"{result.recipe['benchmark']}-")
+    changes = row.partition("+")[1:]
+    return result.overrides["learner.name"] + "".join(changes) if "learner.name" in result.overrides else row
 
 
 def _plus_minus(interval: SavedInterval) -> str:

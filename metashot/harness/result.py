@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
@@ -17,9 +17,11 @@ from ..errors import CheckpointError
 from ..learners import Learner
 from ..stats import Interval
 from ..training.checkpoints import weights_bytes
+from .identity import foreign_code
 from .recipe import Recipe
 
 RESULT = "result.json"
+_PROVENANCE = ("versions", "git_revision", "device", "threads")
 _NAN_IS_NULL = ("lower", "upper", "half_width")
 
 
@@ -93,6 +95,8 @@ class Result(_Value):
     device: str
     threads: int
     weights: str
+    code: str = ""  # of a plug-in: digest of its source files
+    checkpoint: str = "final"  # or the step that was evaluated
     training: TrainingResult | None
     cells: tuple[CellResult, ...]
 
@@ -102,7 +106,16 @@ class Result(_Value):
 
     @classmethod
     def of(
-        cls, recipe: Recipe, learner: Learner, *, seed: int, overrides: Mapping[str, Any], training: TrainingResult | None, device: str
+        cls,
+        recipe: Recipe,
+        learner: Learner,
+        *,
+        seed: int,
+        overrides: Mapping[str, Any],
+        training: TrainingResult | None,
+        device: str,
+        revision: str | None,
+        checkpoint: str = "final",
     ) -> Self:
         """The result of a run that has evaluated no cell yet."""
         return cls(
@@ -113,18 +126,24 @@ class Result(_Value):
             overrides=dict(overrides),
             tags=asdict(learner.tags()),
             batch_norm=learner.batch_norm,
-            versions=_versions(),
-            git_revision=_git_revision(),
+            versions=versions(),
+            git_revision=revision,
             device=_device_name(torch.device(device)),
             threads=torch.get_num_threads(),
             weights=sha256(weights_bytes(learner)).hexdigest(),
+            code=foreign_code(learner),
+            checkpoint=checkpoint,
             training=training,
             cells=(),
         )
 
-    def with_cell(self, cell: CellResult) -> Self:
-        """This result and one more cell."""
-        return self.model_copy(update={"cells": (*self.cells, cell)})
+    def with_cells(self, cells: Iterable[CellResult]) -> Self:
+        """This result with these cells."""
+        return self.model_copy(update={"cells": tuple(cells)})
+
+    def made_like(self, other: "Result") -> bool:
+        """Whether both were made by the same code and versions on the same kind of machine, so that one may extend the other."""
+        return all(getattr(self, name) == getattr(other, name) for name in _PROVENANCE)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -147,12 +166,12 @@ def size_name(size: int | tuple[int, int]) -> str:
     return str(size) if isinstance(size, int) else f"{size[0]}..{size[1]}"
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Versions of Python and of the packages that change numbers."""
     return {"python": platform.python_version()} | {name: version(name) for name in ("metashot", "torch", "torchvision", "numpy", "pillow")}
 
 
-def _git_revision() -> str | None:
+def git_revision() -> str | None:
     """The revision of the checkout that metashot runs from, with `+changes` if files differ from it; None if it is installed."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():

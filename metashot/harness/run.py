@@ -3,8 +3,10 @@
 `runs/<recipe>/<budget>/seed<k>/` holds `checkpoints/`, `logs/` and `result.json`.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,19 @@ from torch import Tensor
 from .. import atomic
 from ..data import ImageStore, joined
 from ..episodes import EpisodeSpec
-from ..errors import MetashotError, RecipeError
+from ..errors import CheckpointError, LearnerError, MetashotError, RecipeError
 from ..learners import Learner
 from ..seeding import torch_seed
 from ..training import Checkpoints, Trained, meta_train
 from ..training.checkpoints import FINAL, read_state, read_weights
 from .build import build_learner, build_optimiser, build_schedule, build_stores
-from .cells import cell_spec, evaluate_cell, previous_result
+from .cells import cell_spec, evaluate_cells
 from .evaluate import episode_sampler, validation
+from .identity import foreign_code
 from .progress import RunProgress
 from .recipe import Recipe, Resolved, Train
 from .recipe_layers import differences, leaves
-from .result import Result, TrainingResult
+from .result import Result, TrainingResult, git_revision, size_name, versions
 
 BASE_BATCH = 256  # images of the training classes that `fit_base` is given at a time
 
@@ -53,20 +56,31 @@ def run(resolved: Resolved, *, seed: int = 0, place: Place, progress: RunProgres
     """
     recipe = resolved.recipe
     folder = place.folder(recipe, seed)
+    revision = git_revision()  # of the code that runs, whatever is committed meanwhile
     atomic.check_writable(folder)  # found out now, not after hours of training
     stores = build_stores(recipe.data, root=place.data_root, download=place.download)
     for cell in recipe.evaluate:  # impossible episodes are found out now as well
         episode_sampler(_split(stores, cell.split, recipe), cell_spec(cell), cell.seed)
     learner = build_learner(recipe, next(iter(stores.values())).item_shape, seed=seed).to(place.device)
-    this = _Run(resolved, recipe, seed, folder, place, progress, stores)
+    this = _Run(resolved, recipe, seed, folder, place, progress, stores, revision)
+    with locked(folder):
+        return this.evaluate(learner, this.train(learner))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Work alone in a run's folder, swept of what killed processes left there.
+
+    Raises:
+        MetashotError: if another process works there.
+    """
     try:
         with FileLock(folder / ".lock", timeout=0):
-            trained = this.train(learner)
-            return this.evaluate(learner, trained)
+            for files in (folder, folder / "logs", folder / "checkpoints", folder / "checkpoints" / "retrain"):
+                atomic.sweep(files)
+            yield
     except Timeout:
-        raise MetashotError(
-            f"Another process works in {folder} (it holds {folder / '.lock'}). Wait for it, or choose another --out."
-        ) from None
+        raise MetashotError(f"Another process works in {folder} (it holds {folder / '.lock'}). Wait for it, or work elsewhere.") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,55 +94,67 @@ class _Run:
     place: Place
     progress: RunProgress
     stores: Mapping[str, ImageStore]
+    revision: str | None
 
     def train(self, learner: Learner) -> Trained | None:
         """Leave the selected weights in `learner`: from `final/`, or by training from the newest checkpoint on."""
-        about = {
-            "recipe": self.recipe.to_dict(),
-            "seed": self.seed,
-            "item_shape": next(iter(self.stores.values())).item_shape,
-            "data": {split: store.fingerprint for split, store in self.stores.items()},
-        }
-        checkpoints = Checkpoints(self.folder / "checkpoints", about)
-        atomic.sweep(checkpoints.folder)
-        _refuse_another(checkpoints.folder, about)
+        checkpoints = Checkpoints(self.folder / "checkpoints", self._about(learner))
+        train = self.recipe.train if learner.tags().trainable else None
         final = checkpoints.folder / FINAL
+        if train is None and final.exists() and _trained(read_state(final)) is None:
+            shutil.rmtree(final)  # nothing was trained, so nothing is lost
+        _refuse_another(checkpoints)
         if final.exists():
-            learner.load_state_dict(read_weights(final))
-            learner.eval()
+            load_weights(learner, final)
             self.progress.told(f"{self.recipe.name}: the trained weights of {final} are reused.")
             return _trained(read_state(final))
-        state = None
-        if self.recipe.train is not None and learner.tags().trainable:
-            state = self._train(self.recipe.train, learner, self._split("train"), checkpoints)
-            if self.recipe.train.retrain:
-                state = self._retrain(self.recipe.train, learner, about, state)
+        state, pool = None, self._split("train")
+        if train is not None:
+            state = self._train(train, learner, pool, checkpoints)
+            if train.retrain:
+                pool = joined(pool, self._split("val"))
+                state = self._retrain(train, learner, pool, checkpoints, state)
         learner.eval()
         with torch.no_grad():
-            learner.fit_base(_Batches(self._split("train"), self.place.device))
+            _fit_base(learner, _Batches(pool, self.place.device))
         checkpoints.save_final(learner, asdict(state) if state else {})
         return state
 
+    def _about(self, learner: Learner) -> dict[str, Any]:
+        """What every checkpoint says of its run."""
+        cell = self.recipe.evaluate[0]
+        return {
+            "recipe": self.recipe.to_dict(),
+            "seed": self.seed,
+            "item_shape": list(next(iter(self.stores.values())).item_shape),
+            "data": {split: store.fingerprint for split, store in self.stores.items()},
+            "code": foreign_code(learner),
+            "validation": f"{size_name(cell.ways)}w{size_name(cell.shots)}s{size_name(cell.queries)}q",
+            "versions": versions(),
+            "git_revision": self.revision,
+        }
+
     def evaluate(self, learner: Learner, trained: Trained | None) -> Result:
-        """Evaluate the cells that are not done yet; the result is written after each."""
-        overrides = {key: value for key, value, origin in self.resolved.settings() if origin in ("--set", "--learner")}
-        training = self._training_result(trained) if trained else None
-        result = Result.of(self.recipe, learner, seed=self.seed, overrides=overrides, training=training, device=self.place.device)
-        before = previous_result(self.folder, result.weights)
-        for cell in self.recipe.evaluate:
-            done = evaluate_cell(
-                learner,
-                self._split(cell.split),
-                cell,
-                data=self.recipe.data.name,
-                folder=self.folder,
-                before=before,
-                device=self.place.device,
-                progress=self.progress,
-            )
-            result = result.with_cell(done)
-            result.save(self.folder)
-        return result
+        """Evaluate the cells that are not done yet."""
+        result = Result.of(
+            self.recipe,
+            learner,
+            seed=self.seed,
+            overrides={key: value for key, value, origin in self.resolved.settings() if origin in ("--set", "--learner")},
+            training=self._training_result(trained) if trained else None,
+            device=self.place.device,
+            revision=self.revision,
+        )
+        return evaluate_cells(
+            result,
+            learner,
+            self.recipe.evaluate,
+            self.stores,
+            data=self.recipe.data.name,
+            folder=self.folder,
+            device=self.place.device,
+            progress=self.progress,
+        )
 
     def _train(self, train: Train, learner: Learner, pool: ImageStore, checkpoints: Checkpoints) -> Trained:
         """The episodic stage, selected on validation classes by episodes shaped like those of the first cell."""
@@ -160,12 +186,16 @@ class _Run:
             progress=self.progress,
         )
 
-    def _retrain(self, train: Train, learner: Learner, about: Mapping[str, Any], selected: Trained) -> Trained:
-        """Train anew on the classes of training and validation together, for as long as was selected; the last weights stay."""
-        pool = joined(self._split("train"), self._split("val"))
+    def _retrain(self, train: Train, learner: Learner, pool: ImageStore, checkpoints: Checkpoints, selected: Trained) -> Trained:
+        """Train anew on the classes of training and validation together, for as long as was selected; the last weights stay.
+
+        The state that comes back has the steps of this training, the history and the selection of the first, and the time of both.
+        """
         learner.load_state_dict(build_learner(self.recipe, pool.item_shape, seed=self.seed).state_dict())
         again = train.model_copy(update={"steps": selected.best_step, "select": "last", "patience": None})
-        return self._train(again, learner, pool, Checkpoints(self.folder / "checkpoints" / "retrain", about))
+        state = self._train(again, learner, pool, Checkpoints(checkpoints.folder / "retrain", checkpoints.about))
+        seconds = selected.seconds + state.seconds
+        return replace(state, best_value=selected.best_value, history=selected.history, seconds=seconds)
 
     def _training_result(self, trained: Trained) -> TrainingResult:
         splits = ("train", "val") if self.recipe.train and self.recipe.train.retrain else ("train",)
@@ -193,25 +223,57 @@ class _Batches:
             yield self._fetch(items), self._labels[items.to(self._labels.device)]
 
 
-def _refuse_another(folder: Path, about: Mapping[str, Any]) -> None:
-    """Refuse to continue what was begun with other data, backbone, learner or training.
+def load_weights(learner: Learner, checkpoint: Path) -> None:
+    """Put a checkpoint's weights into a learner, which is then in eval mode.
+
+    Raises:
+        CheckpointError: if the checkpoint is damaged, or its weights are of another learner.
+    """
+    try:
+        learner.load_state_dict(read_weights(checkpoint))
+    except RuntimeError as error:  # torch names the keys and shapes that do not fit
+        raise CheckpointError(f"The weights of {checkpoint} do not fit {type(learner).__name__} as it is now: {error}") from None
+    learner.eval()
+
+
+def _fit_base(learner: Learner, batches: "_Batches") -> None:
+    """`learner.fit_base`; what it raises is told with the learner's name."""
+    try:
+        learner.fit_base(batches)
+    except MetashotError:
+        raise
+    except Exception as error:
+        raise LearnerError(f"{type(learner).__name__} failed in fit_base: {type(error).__name__}: {error}") from error
+
+
+def _refuse_another(checkpoints: Checkpoints) -> None:
+    """Refuse to continue what was begun with other data, backbone, learner or training. Damaged checkpoints are left to the reader.
 
     Raises:
         RecipeError: naming each field that differs.
     """
-    for checkpoint in sorted(path.parent for path in folder.glob("*/state.json")):
-        there, here = leaves(_decides(read_state(checkpoint))), leaves(_decides(about))
+    here = leaves(_decides(checkpoints.about))
+    for checkpoint in sorted(path.parent for path in checkpoints.folder.glob("*/state.json")):
+        try:
+            atomic.check_folder(checkpoint)
+            there = leaves(_decides(read_state(checkpoint)))
+        except (CheckpointError, KeyError):
+            continue
         changed = differences(there, here)
         if changed:
             told = "; ".join(f"{key}: {there.get(key)!r} there, {here.get(key)!r} now" for key in changed)
             raise RecipeError(
-                f"{folder.parent} was trained differently and is not continued ({told}). Choose another --out, or remove that folder."
+                f"{checkpoints.folder.parent} was trained differently and is not continued ({told}). "
+                "Choose another --out, or remove that folder."
             )
 
 
 def _decides(about: Mapping[str, Any]) -> dict[str, Any]:
     """What of a checkpoint's facts decides its weights."""
-    return {"seed": about["seed"], "data": about["data"]} | {key: about["recipe"][key] for key in ("backbone", "learner", "train")}
+    train = about["recipe"]["train"]
+    validated = train is not None and train["select"] != "last"
+    decides = {key: about[key] for key in ("seed", "data", "code", *(("validation",) if validated else ()))}
+    return decides | {key: about["recipe"][key] for key in ("backbone", "learner", "train")}
 
 
 def _trained(stored: Mapping[str, Any]) -> Trained | None:

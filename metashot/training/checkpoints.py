@@ -38,13 +38,12 @@ class Checkpoints:
     def save(self, step: int, learner: nn.Module, optimiser: torch.optim.Optimizer, state: Mapping[str, Any], *, best: int | None) -> None:
         """Write the checkpoint of `step`, read it back, then remove all but it and the one of step `best`."""
         target = self.folder / str(step)
-        if not target.exists():  # a resumed run that reaches a step again has the same bits there
-            with atomic.new_folder(target) as folder:
-                tensors, rest = _optimiser_state(optimiser)
-                (folder / "weights.safetensors").write_bytes(weights_bytes(learner))
-                (folder / "optimiser.safetensors").write_bytes(save(tensors))
-                text = json.dumps(self.about | {"threads": torch.get_num_threads(), **state, "optimiser": rest}, indent=1)
-                (folder / "state.json").write_text(text + "\n")
+        with atomic.new_folder(target) as folder:
+            tensors, rest = _optimiser_state(optimiser)
+            (folder / "weights.safetensors").write_bytes(weights_bytes(learner))
+            (folder / "optimiser.safetensors").write_bytes(save(tensors))
+            text = json.dumps(self.about | {"threads": torch.get_num_threads(), **state, "optimiser": rest}, indent=1)
+            (folder / "state.json").write_text(text + "\n")
         atomic.check_folder(target)
         for old in self._steps():
             if old not in (step, best):

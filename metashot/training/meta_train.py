@@ -1,7 +1,6 @@
 """Meta-training: episodes in, the selected weights out."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 from time import perf_counter
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..episodes import EpisodeBatch, EpisodeLoader, EpisodeSampler
-from ..errors import LearnerError, RecipeError
+from ..errors import LearnerError, MetashotError, RecipeError
 from ..learners import Learner
-from ..seeding import torch_seed
+from ..seeding import seeded
 from .checkpoints import Checkpoints
 from .schedules import Schedule, constant
 
@@ -124,7 +123,7 @@ def meta_train(
             sampler, fetch, count=meta_batch, start=state.step * meta_batch, batch=micro_batch or meta_batch, device=device
         )
         learner.meta_step.fill_(state.step)
-        with _seeded(seed, state.step, device):
+        with seeded(seed, "train", state.step):
             loss = meta_step(learner, optimiser, list(loader))
         state = replace(state, step=state.step + 1, pending_loss=state.pending_loss + loss)
         if progress:
@@ -163,7 +162,7 @@ def meta_step(learner: Learner, optimiser: torch.optim.Optimizer, batches: Seque
         if number > 0:
             for name, buffer in buffers.items():
                 buffer.copy_(before[name])
-        loss = learner.meta_loss(batch)
+        loss = _meta_loss(learner, batch)
         value = loss.item() if loss.numel() == 1 else None
         if value is None or not isfinite(value):
             raise LearnerError(
@@ -180,6 +179,17 @@ def meta_step(learner: Learner, optimiser: torch.optim.Optimizer, batches: Seque
             buffer.copy_(means[name])
     optimiser.step()
     return total
+
+
+def _meta_loss(learner: Learner, batch: EpisodeBatch) -> Tensor:
+    """`learner.meta_loss(batch)`; what it raises is told with the learner's name and the step."""
+    try:
+        return learner.meta_loss(batch)
+    except MetashotError:
+        raise
+    except Exception as error:
+        name, step = type(learner).__name__, int(learner.meta_step)
+        raise LearnerError(f"{name} failed in meta_loss at step {step}: {type(error).__name__}: {error}") from error
 
 
 def _resume(
@@ -219,12 +229,3 @@ def _validated(learner: Learner, state: Trained, validate: Callable[[Learner], V
 
 def _exhausted(state: Trained, patience: int | None, validate_every: int) -> bool:
     return patience is not None and state.step - state.best_step >= patience * validate_every
-
-
-@contextmanager
-def _seeded(seed: int, step: int, device: torch.device | str) -> Iterator[None]:
-    """The global generator seeded by (seed, step) inside, as it was outside."""
-    where = torch.device(device)
-    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
-        torch.manual_seed(torch_seed(seed, "train", step))
-        yield

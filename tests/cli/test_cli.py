@@ -63,7 +63,7 @@ def test_dry_run_writes_nothing_and_says_where_values_come_from(small: Path, cap
     assert not (small.parent / "runs").exists()
     line = next(line for line in out.splitlines() if line.startswith("train.steps"))
     assert line.split() == ["train.steps", "3", "--set"]
-    assert "Training: starts anew, 3 steps to go." in out
+    assert "starts anew, 3 steps to go." in out
 
 
 def test_dry_run_tells_what_is_reused_and_how_long(small: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -273,6 +273,7 @@ def test_archives_are_downloaded_once_and_checked(
     assert {archive: path.read_bytes() for archive, path in found.items()} == contents
     assert all(cache in path.parents for path in found.values())
     assert find_sources(download=True, base_url=serve({}), md5=sums) == found  # nothing there to serve them again
+    assert find_sources(base_url=serve({}), md5=sums) == found  # what was fetched once is found without asking for a download
     found["images_background"].write_bytes(b"damaged")
     assert find_sources(download=True, base_url=serve(pages), md5=sums) == found
     assert found["images_background"].read_bytes() == contents["images_background"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from metashot.data.places import cache_folder, find_raw
+from metashot.data.places import at_hand, cache_folder, find_raw
 from metashot.errors import MissingDataError
 
 
@@ -31,10 +31,23 @@ def test_an_explicit_root_is_searched_instead_of_the_variable(monkeypatch: pytes
 
 
 def test_a_root_that_is_the_data_set_itself_is_known_by_its_marks(tmp_path: Path) -> None:
-    (tmp_path / "letters.zip").write_bytes(b"x")
-    assert find_raw("letters", tmp_path, marks=["letters.zip"]) == tmp_path
-    with pytest.raises(MissingDataError):
-        find_raw("letters", tmp_path, marks=["other.zip"])
+    with pytest.raises(MissingDataError, match=r"nor is any of images_background, images_background\.zip"):
+        find_raw("omniglot", tmp_path)
+    (tmp_path / "images_background.zip").write_bytes(b"x")
+    assert find_raw("omniglot", tmp_path) == tmp_path
+
+
+def test_data_is_at_hand_where_its_files_are_or_were_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METASHOT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "root" / "omniglot").mkdir(parents=True)
+    assert at_hand("glyphs")
+    assert not at_hand("omniglot", tmp_path / "root")  # an empty folder
+    (tmp_path / "root" / "omniglot" / "images_background.zip").write_bytes(b"x")
+    assert at_hand("omniglot", tmp_path / "root")
+    assert not at_hand("omniglot", tmp_path / "elsewhere")
+    (tmp_path / "cache" / "downloads" / "omniglot").mkdir(parents=True)
+    (tmp_path / "cache" / "downloads" / "omniglot" / "images_background.zip").write_bytes(b"x")
+    assert at_hand("omniglot", tmp_path / "elsewhere")
 
 
 def test_a_relative_root_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

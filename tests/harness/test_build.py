@@ -89,7 +89,7 @@ def test_learner_of_fixed_ways_is_refused_for_others(tiny: Path, tmp_path: Path)
         "    def adapt(self, support, ways):\n"
         "        raise AssertionError\n"
     )
-    with pytest.raises(LearnerError, match=r"handles 4 ways only; .* evaluates 3"):  # trained 4-way
+    with pytest.raises(LearnerError, match=r"handles 4 ways only; .* evaluates 3\."):  # trained 4-way
         build_learner(_recipe(tiny, learner=f"{mine}:Fixed"), (1, 16, 16), seed=0)
 
 

@@ -208,7 +208,7 @@ def test_two_checkpoints_in_turn_at_one_path_give_embeddings_of_their_own(tmp_pa
 @pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
 def test_a_damaged_entry_is_told_and_made_anew(cache: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
     first, _ = made(counts())
-    (file,) = cache.glob("*/features.safetensors")
+    (file,) = cache.glob("*/entry/features.safetensors")
     content = bytearray(file.read_bytes())
     if damage == "missing":
         file.unlink()
@@ -239,7 +239,7 @@ def test_an_embedding_that_was_cut_off_leaves_no_entry(cache: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         made(Breaks(tiny_backbone()))
-    assert [path.suffix for path in cache.iterdir()] == [".lock"]
+    assert [path.name for path in cache.glob("*/*")] == ["lock"]
 
 
 TOGETHER = """

@@ -268,3 +268,17 @@ def test_validation_embeds_only_the_images_that_its_episodes_use() -> None:
     validation(store, spec, episodes=CHUNK, seed=0)(Counts(tiny_backbone()))
     plan = EpisodeSampler(store.labels, spec).plan(0, CHUNK)
     assert sum(counted) == len(np.unique(np.concatenate([plan.support.ravel(), plan.query.ravel()]))) < len(store.labels)
+
+
+class AnswersBackwards(ProtoNet):
+    """Overrides the documented optional `predict`."""
+
+    def predict(self, support: Examples, query_x: Tensor, ways: int) -> Tensor:
+        return -super().predict(support, query_x, ways)
+
+
+def test_a_predict_of_ones_own_is_asked_even_where_embeddings_could_be_cached() -> None:
+    store = toy_store()
+    plain = evaluate(protonet(), store, SPEC, episodes=30)
+    backwards = evaluate(AnswersBackwards(tiny_backbone()), store, SPEC, episodes=30)
+    assert plain.accuracies.mean() > 1 / 3 > backwards.accuracies.mean()

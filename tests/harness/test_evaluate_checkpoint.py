@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from metashot.errors import CheckpointError, LearnerError
-from metashot.harness.evaluate_checkpoint import evaluate_checkpoint
+from metashot.harness.evaluate_checkpoint import _figures, evaluate_checkpoint
 from metashot.harness.recipe import Cell, Component, resolve
 from metashot.harness.result import Result
 from metashot.harness.run import Place, run
+from metashot.training import Checkpoints
 
 
 @pytest.fixture
@@ -26,15 +27,15 @@ def _cell(**changes: Any) -> Cell:
 
 def test_same_cell_gives_the_runs_own_number(trained: Path, listen: Callable[..., Any]) -> None:
     own = Result.load(trained)
-    result = evaluate_checkpoint(trained, _cell(), data=None, place=Place(), progress=listen())
+    result, _ = evaluate_checkpoint(trained, _cell(), data=None, place=Place(), progress=listen())
     assert result.cells[0].estimate == own.cells[0].estimate
     assert result.cells[0].plan_hash == own.cells[0].plan_hash
     assert (result.weights, result.training) == (own.weights, own.training)
 
 
 def test_other_ways_and_shots_go_to_a_folder_of_their_own(trained: Path, listen: Callable[..., Any]) -> None:
-    evaluate_checkpoint(trained, _cell(ways=5, shots=3, queries=5), data=None, place=Place(), progress=listen())
-    folder = trained / "eval" / "glyphs-test-5w3s-queries5"
+    _, folder = evaluate_checkpoint(trained, _cell(ways=5, shots=3, queries=5), data=None, place=Place(), progress=listen())
+    assert folder == trained / "eval" / "glyphs-test-5w3s-queries5"
     assert Result.load(folder).cells[0].ways == 5
     assert (folder / "logs" / "glyphs-test-5w3s.npz").exists()
 
@@ -55,7 +56,7 @@ def test_step_checkpoint_and_other_seed_never_overwrite(trained: Path, listen: C
 
 
 def test_validation_classes_can_be_asked_for(trained: Path, listen: Callable[..., Any]) -> None:
-    result = evaluate_checkpoint(trained, _cell(split="val"), data=None, place=Place(), progress=listen())
+    result, _ = evaluate_checkpoint(trained, _cell(split="val"), data=None, place=Place(), progress=listen())
     assert result.cells[0].split == "val"
 
 
@@ -82,3 +83,35 @@ def test_flipped_bit_is_noticed(trained: Path, listen: Callable[..., Any]) -> No
     path.write_bytes(bytes(content))
     with pytest.raises(CheckpointError, match="damaged"):
         evaluate_checkpoint(trained, _cell(), data=None, place=Place(), progress=listen())
+
+
+def test_checkpoint_named_from_inside_writes_to_the_same_folder(
+    trained: Path, listen: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained / "checkpoints")
+    _, inside = evaluate_checkpoint(Path("final"), _cell(), data=None, place=Place(), progress=listen())
+    monkeypatch.chdir(trained / "checkpoints" / "final")
+    _, deeper = evaluate_checkpoint(Path(), _cell(), data=None, place=Place(), progress=listen())
+    assert inside == deeper == trained / "eval" / "glyphs-test-3w1s-queries4"
+
+
+def test_step_is_part_of_the_result_and_has_no_training_facts_of_the_final_one(trained: Path, listen: Callable[..., Any]) -> None:
+    result, folder = evaluate_checkpoint(trained / "checkpoints" / "6", _cell(), data=None, place=Place(), progress=listen())
+    assert (result.checkpoint, result.training) == ("6", None)
+    assert folder.name.endswith("-step6")
+
+
+def test_figures_belong_to_unchanged_recipes_on_their_own_data() -> None:
+    recipe, cell = resolve("omniglot-5w1s-protonet").recipe, Cell(ways=20, shots=5, queries=15, episodes=10)
+    assert _figures(recipe, cell)[0].key == "omniglot-20w5s-protonet/snell2017"
+    assert _figures(resolve("omniglot-5w1s-protonet", overrides=["data.invert=false"]).recipe, cell) == []
+    assert _figures(resolve("omniglot-5w1s-protonet", learner="mine.py:Mine").recipe, cell) == []
+    assert _figures(recipe, cell.model_copy(update={"split": "val"})) == []
+
+
+def test_checkpoint_of_another_program_is_refused(tmp_path: Path, listen: Callable[..., Any]) -> None:
+    import torch
+
+    Checkpoints(tmp_path / "checkpoints", {}).save_final(torch.nn.Linear(1, 1), {})
+    with pytest.raises(CheckpointError, match="does not say how its learner is built"):
+        evaluate_checkpoint(tmp_path, _cell(), data=None, place=Place(), progress=listen())

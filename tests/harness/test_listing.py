@@ -28,7 +28,7 @@ def test_every_registered_file_has_a_row(tmp_path: Path) -> None:
 def test_data_at_hand_is_told(tmp_path: Path) -> None:
     found = rows(tmp_path, tmp_path)
     assert {name for name, row in found.items() if row.at_hand} == {name for name in found if name.startswith("glyphs")}
-    (tmp_path / "omniglot").mkdir()
+    (tmp_path / "omniglot" / "images_background").mkdir(parents=True)
     assert all(row.at_hand for row in rows(tmp_path, tmp_path).values())
 
 
@@ -36,7 +36,7 @@ def test_data_root_is_taken_from_the_environment(tmp_path: Path, monkeypatch: py
     monkeypatch.delenv("METASHOT_DATA", raising=False)
     [row] = list_recipes("omniglot-5w1s-protonet", results=tmp_path)
     assert not row.at_hand
-    (tmp_path / "omniglot").mkdir()
+    (tmp_path / "omniglot" / "images_background").mkdir(parents=True)
     monkeypatch.setenv("METASHOT_DATA", str(tmp_path))
     [row] = list_recipes("omniglot-5w1s-protonet", results=tmp_path)
     assert row.at_hand

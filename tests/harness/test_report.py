@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from metashot.harness.published import lookup
-from metashot.harness.report import COLUMNS, Row, failed_row, footnotes, markdown_table, rich_table, rows
+from metashot.harness.recipe import resolve
+from metashot.harness.report import COLUMNS, Row, failed_rows, footnotes, markdown_table, rich_table, rows
 from metashot.harness.result import CellResult, Result, SavedInterval
 
 
@@ -37,6 +38,7 @@ def _result(
             "benchmark": "omniglot-5w1s",
             "notes": ["It departs."],
             "train": {"shots": train_shots},
+            "data": {"name": "omniglot"},
         },
         seed=3,
         budget=budget,
@@ -98,6 +100,27 @@ def test_what_weakens_a_row_leaves_a_visible_mark(change: dict[str, Any], column
     assert not any(note in line for line in plain.footnotes)
 
 
+@pytest.mark.parametrize(
+    ("cell", "changes", "mark"),
+    [
+        ({"queries": 5}, {}, "omniglot-5w1s (5 queries)"),
+        ({"seed": 3, "split": "val"}, {}, "omniglot-5w1s (val, episode seed 3)"),
+        ({}, {"checkpoint": "500"}, "omniglot-5w1s (step 500)"),
+        ({"data": "glyphs", "published": None}, {}, "glyphs-5w1s (trained on omniglot)"),
+    ],
+)
+def test_another_protocol_never_looks_like_the_usual_one(cell: dict[str, Any], changes: dict[str, Any], mark: str) -> None:
+    (row,) = rows(_result(cell=cell).model_copy(update=changes))
+    assert _texts(row)["benchmark"] == mark
+
+
+def test_learner_in_a_recipes_place_goes_under_its_own_name() -> None:
+    result = _result()
+    recipe = result.recipe | {"name": "omniglot-5w1s-protonet+01234567"}
+    (row,) = rows(result.model_copy(update={"recipe": recipe, "overrides": {"learner.name": "mine.py:Mine"}}))
+    assert _texts(row)["learner"] == "mine.py:Mine+01234567"
+
+
 def test_asymmetric_interval_is_printed_by_its_bounds() -> None:
     interval = SavedInterval(lower=0.9901, upper=0.9999, half_width=0.0049, level=0.95, method="korn_graubard")
     (row,) = rows(_result(cell={"estimate": 0.998, "intervals": {"episodes": interval}}))
@@ -110,10 +133,16 @@ def test_missing_interval_says_so() -> None:
     assert _texts(row)["accuracy %"] == "98.50 (no interval: one episode)"
 
 
-def test_failed_recipe_keeps_its_row_with_the_reason() -> None:
-    row = failed_row("omniglot-5w1s-protonet", "full", "No raw data.")
-    assert _texts(row)["accuracy %"] == "failed"
-    assert row.footnotes == ("omniglot-5w1s-protonet failed: No raw data.",)
+def test_failed_recipe_keeps_a_row_for_each_cell_with_the_reason() -> None:
+    recipe = resolve("omniglot-5w1s-protonet", budget="cpu").recipe
+    more = recipe.evaluate[0].model_copy(update={"ways": 20})
+    lines = failed_rows(recipe.model_copy(update={"evaluate": (*recipe.evaluate, more)}), 3, "No raw data.")
+    assert [(_texts(row)["benchmark"], _texts(row)["accuracy %"]) for row in lines] == [
+        ("omniglot-5w1s", "failed"),
+        ("omniglot-20w1s", "failed"),
+    ]
+    assert (_texts(lines[0])["budget"], _texts(lines[0])["seed"]) == ("cpu", "3")
+    assert footnotes(lines) == ["omniglot-5w1s-protonet failed: No raw data."]
 
 
 def test_every_rendering_has_every_text() -> None:

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,114 @@ def test_more_episodes_extend_the_log_by_its_prefix(tiny: Path, tmp_path: Path, 
     assert at_once.cells[0].estimate == result.cells[0].estimate
     tiny.write_text(text)  # asking for fewer again loses nothing
     assert run(resolve(str(tiny)), place=place, progress=listen()).cells[0].episodes == 150
+
+
+def test_reuse_leaves_the_file_that_says_how_its_numbers_were_made(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
+    place = Place(out=tmp_path / "runs")
+    run(resolve(str(tiny)), place=place, progress=listen())
+    path = tmp_path / "runs/tiny/full/seed0/result.json"
+    older = json.loads(path.read_text()) | {"git_revision": "older"}
+    path.write_text(json.dumps(older))
+    assert run(resolve(str(tiny)), place=place, progress=listen()).git_revision == "older"
+    assert json.loads(path.read_text()) == older
+
+
+def test_log_is_not_extended_by_other_code(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
+    place = Place(out=tmp_path / "runs")
+    run(resolve(str(tiny)), place=place, progress=listen())
+    path = tmp_path / "runs/tiny/full/seed0/result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"git_revision": "older"}))
+    tiny.write_text(tiny.read_text().replace("episodes = 70", "episodes = 90"))
+    heard = listen()
+    run(resolve(str(tiny)), place=place, progress=heard)
+    assert heard.began == [("evaluating glyphs-test-3w1s", 0, 90)]
+    assert any("evaluated anew" in line for line in heard.lines)
+
+
+def test_log_of_other_episodes_under_the_same_name_is_not_reused(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
+    place = Place(out=tmp_path / "runs")
+    run(resolve(str(tiny)), place=place, progress=listen())
+    path = tmp_path / "runs/tiny/full/seed0/logs/glyphs-test-3w1s.npz"
+    log = EpisodeLog.load(path)
+    replace(log, class_ids=log.class_ids[::-1]).save(path)  # as if a killed run had answered other episodes there
+    heard = listen()
+    run(resolve(str(tiny)), place=place, progress=heard)
+    assert heard.began == [("evaluating glyphs-test-3w1s", 0, 70)]
+
+
+def test_cells_that_are_done_stay_in_the_result_while_another_is_made(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
+    place = Place(out=tmp_path / "runs")
+    text = tiny.read_text()
+    tiny.write_text(text + "\n[[evaluate]]\nways = 4\nshots = 1\nqueries = 4\nepisodes = 70\n")
+    run(resolve(str(tiny)), place=place, progress=listen())
+    tiny.write_text(tiny.read_text().replace("episodes = 70", "episodes = 90"))
+
+    class Interrupts(listen):  # type: ignore[misc]  # a class that a fixture gives
+        def evaluating(self, name: str, episodes: int) -> None:
+            if "4w" in name:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(resolve(str(tiny)), place=place, progress=Interrupts())
+    cells = Result.load(tmp_path / "runs/tiny/full/seed0").cells
+    assert [(cell.ways, cell.episodes) for cell in cells] == [(3, 90), (4, 70)]
+    heard = listen()
+    run(resolve(str(tiny)), place=place, progress=heard)
+    assert heard.began == [("evaluating glyphs-test-4w1s", 0, 20)]
+
+
+_NEAREST = """\
+import torch, metashot
+class Mine(metashot.Learner):
+    def tags(self):
+        return metashot.LearnerTags(trainable=False)
+    def adapt(self, support, ways):
+        means = torch.stack([support.x[support.y == c].flatten(1).mean(0) for c in range(ways)])
+        return lambda x: SIGN * torch.cdist(x.flatten(1), means)
+"""
+_AGAIN = """\
+import sys
+from pathlib import Path
+from metashot.harness.progress import ConsoleProgress
+from metashot.harness.recipe import resolve
+from metashot.harness.run import Place, run
+with ConsoleProgress() as progress:
+    result = run(resolve(sys.argv[1], learner=sys.argv[2]), place=Place(out=Path(sys.argv[3])), progress=progress)
+print(result.cells[0].estimate)
+"""
+
+
+def test_edited_plug_in_is_not_taken_for_the_one_that_was_evaluated(tiny: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+
+    def estimate(sign: int) -> float:
+        mine.write_text(_NEAREST.replace("SIGN", str(sign)))
+        command = [sys.executable, "-c", _AGAIN, str(tiny), f"{mine}:Mine", str(tmp_path / "runs")]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    nearest, farthest = estimate(-1), estimate(1)
+    assert nearest > 0.4 > 0.3 > farthest
+
+
+def test_first_cell_that_would_select_otherwise_is_refused(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
+    place = Place(out=tmp_path / "runs")
+    run(resolve(str(tiny)), place=place, progress=listen())
+    tiny.write_text(tiny.read_text().replace("[[evaluate]]\nways = 3", "[[evaluate]]\nways = 4"))
+    with pytest.raises(RecipeError, match="validation: '3w1s4q' there, '4w1s4q' now"):
+        run(resolve(str(tiny)), place=place, progress=listen())
+
+
+def test_damaged_state_of_the_newest_checkpoint_is_passed_over(
+    tiny: Path, tmp_path: Path, listen: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Place(out=tmp_path / "runs")
+    with pytest.raises(KeyboardInterrupt):
+        run(resolve(str(tiny)), place=place, progress=listen(stop_at=5))
+    (tmp_path / "runs/tiny/full/seed0/checkpoints/4/state.json").write_text("{}")
+    heard = listen()
+    run(resolve(str(tiny)), place=place, progress=heard)
+    assert heard.steps in ([3, 4, 5, 6], [1, 2, 3, 4, 5, 6])  # from step 2 if that was kept as the best, else anew
+    assert "damaged checkpoint" in caplog.text
 
 
 def test_result_of_other_weights_is_not_reused(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:

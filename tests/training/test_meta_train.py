@@ -123,6 +123,19 @@ def test_a_loss_that_is_not_finite_names_its_step() -> None:
         meta_train(learner, sampler, store.fetch, steps=5, optimiser=torch.optim.Adam(learner.parameters()), select="last")
 
 
+def test_a_meta_loss_that_raises_is_told_with_learner_and_step() -> None:
+    class Raises(ProtoNet):
+        def meta_loss(self, batch: EpisodeBatch) -> Tensor:
+            if int(self.meta_step) == 2:
+                raise ZeroDivisionError("no luck")
+            return super().meta_loss(batch)
+
+    store, learner = toy_store(), Raises(tiny_backbone())
+    sampler = EpisodeSampler(store.labels, EpisodeSpec(3, 1, 2))
+    with pytest.raises(LearnerError, match="Raises failed in meta_loss at step 2: ZeroDivisionError: no luck"):
+        meta_train(learner, sampler, store.fetch, steps=5, optimiser=torch.optim.Adam(learner.parameters()), select="last")
+
+
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_validation_by_which_nothing_can_be_selected_is_told(loss: float) -> None:
     with pytest.raises(LearnerError, match="validation of ProtoNet at step 4"):

@@ -1,0 +1,73 @@
+"""What a learner is, apart from its weights: the code that defines it, its structure, and what it keeps outside `state_dict`."""
+
+import inspect
+import json
+from collections.abc import Iterable
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..learners import Learner
+
+_MODULE_KEYS = frozenset(vars(torch.nn.Module()))  # torch's own book-keeping
+_NOT_READ = ("torch", "builtins", "abc")
+
+
+def foreign_code(learner: Learner) -> str:
+    """Digest of the source files, metashot's and torch's aside, that define a learner and its parts; empty if there are none.
+
+    Results and trained weights of a plug-in are reused only while this stays the same. A class without a source file counts by its name.
+    """
+    classes = [each for each in _classes(learner) if each.__module__.partition(".")[0] != "metashot"]
+    return _of_sources(classes) if classes else ""
+
+
+def structure(learner: Learner) -> str:
+    """Digest of everything but the weights that can change what a learner computes: sources, structure, plain attributes.
+
+    Raises:
+        OSError, TypeError: if a class has no source file, as one typed into a notebook, or an attribute's value cannot be told.
+    """
+    for each in _classes(learner):
+        inspect.getsourcefile(each)  # raises for a class without one
+    digest = sha256((repr(learner) + _of_sources(_classes(learner))).encode())
+    for name, module in learner.named_modules():
+        kept = {key: value for key, value in vars(module).items() if key not in _MODULE_KEYS}
+        kept |= {key: module.get_buffer(key) for key in module._non_persistent_buffers_set}
+        digest.update(f"{name} {json.dumps(sorted(kept.items()), default=_told)}".encode())
+    return digest.hexdigest()
+
+
+def _classes(learner: Learner) -> list[type]:
+    """Every class that the learner and its parts are made of, base classes included, torch's own left out."""
+    found = {ancestor for module in learner.modules() for ancestor in type(module).__mro__}
+    return sorted((each for each in found if each.__module__.partition(".")[0] not in _NOT_READ), key=lambda each: each.__qualname__)
+
+
+def _of_sources(classes: Iterable[type]) -> str:
+    return sha256(" ".join(sorted(_source(each) for each in classes)).encode()).hexdigest()
+
+
+@cache
+def _source(each: type) -> str:
+    """A class's file by its content, as it was when first asked for: a file edited later is not what runs here."""
+    try:
+        return sha256(Path(str(inspect.getsourcefile(each))).read_bytes()).hexdigest()
+    except (OSError, TypeError):
+        return each.__qualname__
+
+
+def _told(value: object) -> object:
+    """What JSON has no form for: arrays by their bytes, functions and classes by their names."""
+    if isinstance(value, Tensor):
+        bits = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        return [str(value.dtype), list(value.shape), sha256(bits).hexdigest()]
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return [str(value.dtype), list(value.shape), sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
+    if inspect.isfunction(value) or inspect.isclass(value) or inspect.isbuiltin(value):
+        return value.__qualname__
+    raise TypeError(f"a {type(value).__name__} cannot be told from another")
