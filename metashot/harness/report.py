@@ -1,6 +1,6 @@
 """Tables from results: every row says what its interval is over, beside which figure it stands, and how it was made."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -17,10 +17,11 @@ _NONE = "–"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: the text of each column, and what must be said below the table."""
+    """One line of a table: the text of each column, what must be said below the table, and the figures whose sources to name there."""
 
     texts: tuple[str, ...]
     footnotes: tuple[str, ...] = ()
+    figures: tuple[Published, ...] = ()
 
 
 def rows(result: Result) -> list[Row]:
@@ -56,9 +57,23 @@ def markdown_table(lines: Sequence[Row]) -> str:
     return table + "\n\n" + "\n".join(f"- {note}" for note in footnotes(lines)) + "\n"
 
 
-def footnotes(lines: Iterable[Row]) -> list[str]:
-    """What must be said below a table, each sentence once."""
-    return list(dict.fromkeys(note for line in lines for note in line.footnotes))
+def footnotes(lines: Sequence[Row]) -> list[str]:
+    """What must be said below a table: each sentence once, then each source of published figures."""
+    sources: dict[tuple[str, str, str], list[Published]] = {}
+    for figure in dict.fromkeys(figure for line in lines for figure in line.figures):
+        sources.setdefault((figure.kind, figure.source, figure.protocol), []).append(figure)
+    return [*dict.fromkeys(note for line in lines for note in line.footnotes), *map(_source, sources.values())]
+
+
+def _source(figures: list[Published]) -> str:
+    """One line about figures of one source."""
+    head = "Published" if figures[0].kind == "published" else "Reproduced by others"
+    values = ", ".join(
+        f"{figure.printed} ({figure.key.partition('/')[0]}{'' if figure.verified else ', unverified'})" for figure in figures
+    )
+    remarks = [remark for figure in figures if figure.note for remark in figure.note.split("; ")]
+    about = "; ".join(dict.fromkeys([figures[0].source, figures[0].protocol, *remarks]))
+    return f"{head}: {values}. {about}."
 
 
 def points(proportion: float) -> str:
@@ -81,7 +96,7 @@ def _row(result: Result, cell: CellResult) -> Row:
         result.budget if result.budget == "full" else f"{result.budget} (short)",
         str(result.seed),
     )
-    return Row(texts, tuple(_notes(result, cell, scope, figure)))
+    return Row(texts, tuple(_notes(result, cell, scope)), _figures(cell, figure) if figure else ())
 
 
 def _unusual(result: Result, cell: CellResult) -> list[str]:
@@ -113,7 +128,13 @@ def _plus_minus(interval: SavedInterval) -> str:
     return f"± {points(interval.half_width)}"
 
 
-def _notes(result: Result, cell: CellResult, scope: str, figure: Published | None) -> list[str]:
+def _figures(cell: CellResult, figure: Published) -> tuple[Published, ...]:
+    """The published figure, and what others got with the method."""
+    row = figure.key.partition("/")[0].removeprefix(f"{cell.benchmark}-")
+    return (figure, *(other for other in for_row(cell.benchmark, row) if other.kind == "reproduction" and other.key != figure.key))
+
+
+def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
     notes = []
     if scope == "episodes":
         notes.append(
@@ -124,16 +145,10 @@ def _notes(result: Result, cell: CellResult, scope: str, figure: Published | Non
         notes.append("A short budget is not comparable with the published figure; the difference is shown for orientation.")
     if result.tags["transductive"]:
         notes.append("Transductive: the queries of an episode are normalised together, so they inform each other.")
-    if figure:
-        notes.append(f"{figure.key}: {figure}. {figure.source}; {figure.protocol}.{f' {figure.note}' if figure.note else ''}")
-        row = figure.key.partition("/")[0].removeprefix(f"{cell.benchmark}-")
-        notes += [
-            f"{other.key}: {other}. {other.source}; {other.protocol}.{f' {other.note}' if other.note else ''}"
-            for other in for_row(cell.benchmark, row)
-            if other.kind == "reproduction" and other.key != figure.key
-        ]
-        trained = result.recipe["train"]
-        if trained and trained["shots"] != cell.shots:
-            notes.append(f"{cell.benchmark}: trained with {trained['shots']} shot(s); the published figure is of matched shot.")
+    trained = result.recipe["train"]
+    if cell.published and trained and trained["shots"] != cell.shots:
+        notes.append(
+            f"Trained with {size_name(trained['shots'])}-shot episodes throughout; published figures are of training with the tested shots."
+        )
     notes += [f"{result.recipe['name']}: {note}" for note in result.recipe["notes"]]
     return notes

@@ -81,7 +81,8 @@ def test_footnotes_say_what_the_interval_leaves_out_and_where_figures_come_from(
     assert len(notes) == len(set(notes))
     assert any("nothing about new images, new classes or another training seed" in note for note in notes)
     assert any("arXiv:1703.05175" in note for note in notes)
-    assert any(note.startswith("omniglot-5w1s-protonet/official-code: 98.4 (reproduction)") for note in notes)
+    assert any(note.startswith("Published: 98.8 (omniglot-5w1s-protonet). Snell") for note in notes)
+    assert any(note.startswith("Reproduced by others: 98.4 (omniglot-5w1s-protonet). ") for note in notes)
     assert "omniglot-5w1s-protonet: It departs." in notes
 
 
@@ -90,7 +91,12 @@ def test_footnotes_say_what_the_interval_leaves_out_and_where_figures_come_from(
     [
         ({"budget": "cpu"}, "budget", "cpu (short)", "not comparable with the published figure"),
         ({"tags": {"transductive": True}}, "batch norm", "transductive", "normalised together"),
-        ({"cell": {"shots": 5, "published": "omniglot-5w5s-protonet/snell2017"}}, "published", "99.7", "trained with 1 shot(s)"),
+        (
+            {"cell": {"shots": 5, "published": "omniglot-5w5s-protonet/snell2017"}},
+            "published",
+            "99.7",
+            "Trained with 1-shot episodes throughout",
+        ),
     ],
 )
 def test_what_weakens_a_row_leaves_a_visible_mark(change: dict[str, Any], column: str, text: str, note: str) -> None:
@@ -127,6 +133,13 @@ def test_asymmetric_interval_is_printed_by_its_bounds() -> None:
     assert _texts(row)["accuracy %"] == "99.80 [99.01, 99.99]"
 
 
+def test_figures_of_one_source_share_a_line() -> None:
+    other = {"ways": 20, "estimate": 0.95, "published": "omniglot-20w1s-protonet/snell2017"}
+    notes = footnotes([*rows(_result()), *rows(_result(cell=other))])
+    assert sum(note.startswith("Published: 98.8 (omniglot-5w1s-protonet), 96.0 (omniglot-20w1s-protonet). ") for note in notes) == 1
+    assert sum("arXiv:1703.05175" in note for note in notes) == 1
+
+
 def test_missing_interval_says_so() -> None:
     interval = SavedInterval(lower=None, upper=None, half_width=None, level=0.95, method="none")
     (row,) = rows(_result(cell={"episodes": 1, "intervals": {"episodes": interval}}))
@@ -150,6 +163,6 @@ def test_every_rendering_has_every_text() -> None:
     markdown = markdown_table(lines)
     table = rich_table(lines)
     assert table.row_count == 1
-    for text in (*COLUMNS, *lines[0].texts, *lines[0].footnotes):
+    for text in (*COLUMNS, *lines[0].texts, *footnotes(lines)):
         assert text in markdown
     assert [column.header for column in table.columns] == list(COLUMNS)
