@@ -30,7 +30,7 @@ def write_file(path: Path, write: Write | bytes | str) -> None:
         MetashotError: if the disk refuses; the old file, if any, is untouched.
     """
     path = Path(path)
-    with _told(path):
+    with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
         try:
@@ -55,14 +55,14 @@ def new_folder(path: Path) -> Iterator[Path]:
         MetashotError: if the disk refuses.
     """
     path = Path(path)
-    with _told(path):
+    with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             raise CheckpointError(f"{path} exists already and is not overwritten; remove it first.")
         temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
         temporary.mkdir()
     try:
-        with _told(path):
+        with told(path):
             yield temporary
             files = sorted(file for file in temporary.rglob("*") if file.is_file())
             manifest = {file.relative_to(temporary).as_posix(): _fingerprint(file) for file in files}
@@ -122,12 +122,26 @@ def check_writable(folder: Path) -> None:
         MetashotError: if not, with the system's reason.
     """
     probe = Path(folder) / f"{_TEMPORARY}{uuid.uuid4().hex}"
-    with _told(folder):
+    with told(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
         try:
             probe.write_bytes(b"metashot")
         finally:
             probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn the system's refusal of what is done inside into a `MetashotError` that names the target."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, MetashotError):
+            raise
+        reason = error.strerror or str(error)
+        raise MetashotError(
+            f"Cannot write {path}: {reason}. Free space or choose another place (--out, METASHOT_CACHE), then run the same command again."
+        ) from error
 
 
 def _fingerprint(file: Path) -> dict[str, Any]:
@@ -156,17 +170,3 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn the system's refusal into one message that names the target."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, MetashotError):
-            raise
-        reason = error.strerror or str(error)
-        raise MetashotError(
-            f"Cannot write {path}: {reason}. Free space or choose another place, then run the same command again."
-        ) from error

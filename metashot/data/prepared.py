@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..atomic import MANIFEST, check_folder, new_folder, sweep
+from ..atomic import MANIFEST, check_folder, new_folder, sweep, told
 from ..errors import CheckpointError, DataError, MetashotError
 from .store import FingerprintWriter, ImageStore
 
@@ -68,7 +68,7 @@ def build_store(folder: Path, *, key: Mapping[str, object], fill: Callable[[], C
         store = _open_if_sound(place / "store", tell=True)  # another process may have built or mended it meanwhile
         if store is not None:
             return store
-        with _refusals_told(place):
+        with told(place):
             sweep(place)
             if (place / "store").exists():
                 shutil.rmtree(place / "store")
@@ -185,7 +185,7 @@ def _open_if_sound(path: Path, *, tell: bool) -> ImageStore | None:
 def _locked(place: Path, timeout: float) -> Iterator[None]:
     from filelock import FileLock, Timeout  # here: an existing store is opened without it
 
-    with _refusals_told(place):
+    with told(place):
         place.mkdir(parents=True, exist_ok=True)
         lock = FileLock(place / "lock")
         try:
@@ -199,16 +199,3 @@ def _locked(place: Path, timeout: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _refusals_told(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, MetashotError):
-            raise
-        raise MetashotError(
-            f"Cannot prepare data in {place}: {error.strerror or error}. Free space or set METASHOT_CACHE to another folder, "
-            f"then run the same command again."
-        ) from error

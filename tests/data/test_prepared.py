@@ -280,7 +280,7 @@ except MetashotError as error:
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(MetashotError, match=r"Cannot prepare data in .*file.*METASHOT_CACHE"):
+    with pytest.raises(MetashotError, match=r"Cannot write .*file.*METASHOT_CACHE"):
         _build(tmp_path / "file")
 
 
