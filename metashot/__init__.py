@@ -27,6 +27,7 @@ _HOMES = {
     "evaluate": "harness.evaluate",
     "generator": "seeding",
     "interval": "stats",
+    "make_store": "data",
     "meta_train": "training.meta_train",
     "register_learner": "registry",
 }
@@ -34,6 +35,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from .backbones import Conv4 as Conv4
     from .data import ImageStore as ImageStore
+    from .data import make_store as make_store
     from .episodes import EpisodeBatch as EpisodeBatch
     from .episodes import EpisodeLoader as EpisodeLoader
     from .episodes import EpisodePlan as EpisodePlan

@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+from traceback import extract_tb
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 class MetashotError(Exception):
@@ -46,3 +50,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     near = get_close_matches(name, choices, n=1)
     advice = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(choices) or 'none'}."
     return UnknownNameError(f"Unknown {kind} {name!r}. {advice}")
+
+
+def described(error: BaseException) -> str:
+    """What somebody else's code raised: kind, text, and the last line of it that is neither metashot's nor installed."""
+    frames = [
+        frame for frame in extract_tb(error.__traceback__) if _PACKAGE not in frame.filename and "site-packages" not in frame.filename
+    ]
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {error}{place} (--debug shows the traceback)"

@@ -108,7 +108,7 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], *,
             f"unknown key {what}.{name}. " + (f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(known)) or 'none'}.")
         )
     missing = [p.name for p in parameters if p.name in known and p.default is p.empty and p.name not in arguments]
-    faults += [f"{what} needs a value for {name}." for name in missing]
+    faults += [f"{what} needs a value for {name}: give it in the recipe, or with --set {what}.{name}=VALUE." for name in missing]
     if faults:
         raise RecipeError(" ".join(faults))
 
@@ -134,7 +134,8 @@ def _imported(kind: str, reference: str) -> Callable[..., Any]:
     except UnknownNameError:
         raise
     except Exception as error:
-        raise RecipeError(f"The {kind} {reference} cannot be imported: {type(error).__name__}: {error}") from error
+        here = f" There is a {where}.py here: for that write ./{where}.py:{attribute}." if Path(f"{where}.py").is_file() else ""
+        raise RecipeError(f"The {kind} {reference} cannot be imported: {type(error).__name__}: {error}.{here}") from error
     target = module
     for part in attribute.split("."):
         try:

@@ -245,12 +245,15 @@ def test_all_faults_are_told_at_once() -> None:
     known = "Known: depth, norm, width."
     assert str(caught.value) == (
         f"unknown key backbone.dept. Did you mean depth? unknown key backbone.shape. {known} "
-        f"unknown key backbone.zzz. {known} backbone needs a value for width."
+        f"unknown key backbone.zzz. {known} "
+        "backbone needs a value for width: give it in the recipe, or with --set backbone.width=VALUE."
     )
 
 
 def test_a_missing_argument_is_told_even_where_any_other_is_welcome() -> None:
-    with pytest.raises(RecipeError, match=r"^learner needs a value for width\.$"):
+    with pytest.raises(
+        RecipeError, match=r"^learner needs a value for width: give it in the recipe, or with --set learner\.width=VALUE\.$"
+    ):
         check_arguments(Open, {"anything": 2}, skip=1, what="learner")
 
 

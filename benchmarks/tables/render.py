@@ -39,7 +39,9 @@ def rendered(text: str, results: Path = RESULTS) -> str:
         entry = json.loads((results / match[2]).read_text())
         for key in match[3].split():
             entry = entry[key]
-        return f"{match[1]}{entry if isinstance(entry, str) else f'{entry:,.3g}' if isinstance(entry, float) else f'{entry:,}'}{match[4]}"
+        if isinstance(entry, float):
+            entry = f"{entry:,.0f}" if abs(entry) >= 100 else f"{entry:.3g}"
+        return f"{match[1]}{entry if isinstance(entry, str) else f'{entry:,}'}{match[4]}"
 
     return _VALUE.sub(value, _BLOCK.sub(table, text))
 

@@ -22,6 +22,7 @@ app = App(
     version_flags=["--version"],
     version=_version,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # told in `main`
 )
 # Named as text: a command's module is imported when the command is called.
 app.command("metashot.cli.bench:bench", name="bench", help="Train or reuse, evaluate, and print the table.")
@@ -40,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone; nothing is left to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        _leave("Interrupted. What is finished is kept, and the same command goes on from there.", _INTERRUPTED)
+        _leave(
+            "Interrupted. The same command reuses what is finished and goes on from the last checkpoint, which each validation writes.",
+            _INTERRUPTED,
+        )
     except CycloptsError as error:
         if debug:
             raise

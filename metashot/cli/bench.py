@@ -71,6 +71,8 @@ def bench(
         return
     if not recipes:
         raise RecipeError("bench needs the name of a recipe; `metashot bench --list` shows them.")
+    if seed < 0:
+        raise RecipeError(f"--seed must be at least 0; got {seed}.")
     from ..harness.recipe import resolve
     from ..harness.recipe_files import expand
 

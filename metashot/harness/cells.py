@@ -69,12 +69,18 @@ def evaluate_cells(
     for number, cell in enumerate(cells):
         had = held[number]
         if had is not None and complete[number]:
-            progress.told(f"{cell_name(data, cell)}: the {len(had.log):,} episodes of {folder / had.result.log} are reused.")
+            progress.told(
+                f"{cell_name(data, cell)}: the {len(had.log):,} episodes of {folder / had.result.log} are reused{_more(had, cell)}."
+            )
             continue
         finished[number] = _evaluated(learner, stores[cell.split], cell, had, data=data, folder=folder, device=device, progress=progress)
         result = result.with_cells(filter(None, finished))
         result.save(folder)
     return result.with_cells(filter(None, finished))
+
+
+def _more(had: "_Held", cell: Cell) -> str:
+    return f" ({cell.episodes:,} were asked for)" if len(had.log) > cell.episodes else ""
 
 
 class _Held(NamedTuple):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .. import atomic
 from ..data.places import cache_folder
-from ..errors import CheckpointError, LearnerError, MetashotError
+from ..errors import CheckpointError, LearnerError, MetashotError, described
 from ..learners import FeatureLearner
 from ..training.checkpoints import weights_bytes
 from .identity import structure
@@ -131,7 +131,7 @@ def _embedded(learner: FeatureLearner, x: Tensor) -> Tensor:
     except MetashotError:
         raise
     except Exception as error:
-        raise LearnerError(f"{name} failed to embed items of shape {tuple(x.shape)}: {type(error).__name__}: {error}") from error
+        raise LearnerError(f"{name} failed to embed items of shape {tuple(x.shape)}: {described(error)}") from error
     if features.ndim < 2 or len(features) != len(x):
         raise LearnerError(f"{name}.embed must give a row of features for each of {len(x)} items; got shape {tuple(features.shape)}.")
     return features

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..data import ImageStore
 from ..episodes import EpisodeBatch, EpisodeSampler, EpisodeSpec, gather
-from ..errors import LearnerError, MetashotError
-from ..learners import FeatureLearner, Learner
+from ..errors import LearnerError, MetashotError, described
+from ..learners import FeatureLearner, Learner, answered
 from ..seeding import seeded
 from ..stats import EpisodeLog
 from ..training import Validation
@@ -160,10 +160,12 @@ def _answer(learner: Learner, batch: EpisodeBatch, episodes: np.ndarray, *, embe
             logits = torch.stack([_reseeded(learner, batch, b) for b in range(len(batch))])
         else:
             logits = learner.predict(batch.support, batch.query.x, batch.ways)
+    except LearnerError as error:
+        raise LearnerError(f"On {span}: {error}") from None
     except MetashotError:
         raise
     except Exception as error:
-        raise LearnerError(f"{name} failed on {span}: {type(error).__name__}: {error}") from error
+        raise LearnerError(f"{name} failed on {span}: {described(error)}") from error
     wanted = (*batch.query.y.shape, batch.ways)
     if not isinstance(logits, Tensor) or logits.shape != wanted:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -178,7 +180,7 @@ def _reseeded(learner: Learner, batch: EpisodeBatch, episode: int) -> Tensor:
     """(q, ways): one episode of a stochastic learner, under a global generator that its own seed sets."""
     support = batch.support[episode]
     with seeded(support.seed, "stochastic"):
-        return learner.adapt(support, batch.ways)(batch.query.x[episode])
+        return answered(learner, support, batch.query.x[episode], batch.ways)
 
 
 def _embeds_once(learner: Learner) -> TypeGuard[FeatureLearner]:

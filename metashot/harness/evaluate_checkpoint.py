@@ -6,7 +6,8 @@ from .. import atomic
 from ..errors import CheckpointError, LearnerError
 from ..training.checkpoints import FINAL, read_state
 from .build import build_learner, build_stores
-from .cells import cell_name, evaluate_cells
+from .cells import cell_name, cell_spec, evaluate_cells
+from .evaluate import episode_sampler
 from .progress import RunProgress
 from .published import Published, for_row
 from .recipe import Cell, Component, Recipe
@@ -62,6 +63,7 @@ def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Plac
     stores = build_stores(component, root=place.data_root, download=place.download)
     if cell.split not in stores:
         raise CheckpointError(f"{component.name} has no split {cell.split!r}; choose one of {', '.join(stores)}.")
+    episode_sampler(stores[cell.split], cell_spec(cell), cell.seed)  # impossible episodes are found out before anything is written
     shape = stores[cell.split].item_shape
     if list(shape) != list(state["item_shape"]):
         raise LearnerError(

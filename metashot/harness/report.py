@@ -140,8 +140,10 @@ def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
         notes.append(
             "± covers the draw of the episodes on these very images and this one training run; "
             "it says nothing about new images, new classes or another training seed."
+            if result.training
+            else "± covers the draw of the episodes on these very images; it says nothing about new images or new classes."
         )
-    if result.budget != "full":
+    if result.budget != "full" and cell.published:
         notes.append("A short budget is not comparable with the published figure; the difference is shown for orientation.")
     if result.tags["transductive"]:
         notes.append("Transductive: the queries of an episode are normalised together, so they inform each other.")

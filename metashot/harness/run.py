@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import atomic
 from ..data import ImageStore, joined
 from ..episodes import EpisodeSpec
-from ..errors import CheckpointError, LearnerError, MetashotError, RecipeError
+from ..errors import CheckpointError, LearnerError, MetashotError, RecipeError, described
 from ..learners import Learner
 from ..seeding import torch_seed
 from ..training import Checkpoints, Trained, meta_train
@@ -58,12 +58,12 @@ def run(resolved: Resolved, *, seed: int = 0, place: Place, progress: RunProgres
     folder = place.folder(recipe, seed)
     revision = git_revision()  # of the code that runs, whatever is committed meanwhile
     atomic.check_writable(folder)  # found out now, not after hours of training
-    stores = build_stores(recipe.data, root=place.data_root, download=place.download)
-    for cell in recipe.evaluate:  # impossible episodes are found out now as well
-        episode_sampler(_split(stores, cell.split, recipe), cell_spec(cell), cell.seed)
-    learner = build_learner(recipe, next(iter(stores.values())).item_shape, seed=seed).to(place.device)
-    this = _Run(resolved, recipe, seed, folder, place, progress, stores, revision)
     with locked(folder):
+        stores = build_stores(recipe.data, root=place.data_root, download=place.download)
+        for cell in recipe.evaluate:  # impossible episodes are found out now as well
+            episode_sampler(_split(stores, cell.split, recipe), cell_spec(cell), cell.seed)
+        learner = build_learner(recipe, next(iter(stores.values())).item_shape, seed=seed).to(place.device)
+        this = _Run(resolved, recipe, seed, folder, place, progress, stores, revision)
         return this.evaluate(learner, this.train(learner))
 
 
@@ -80,7 +80,9 @@ def locked(folder: Path) -> Iterator[None]:
                 atomic.sweep(files)
             yield
     except Timeout:
-        raise MetashotError(f"Another process works in {folder} (it holds {folder / '.lock'}). Wait for it, or work elsewhere.") from None
+        raise MetashotError(
+            f"Another process works in {folder} (it holds {folder / '.lock'}). Wait for it, or choose another --out."
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +166,7 @@ class _Run:
             spec, seed = cell_spec(self.recipe.evaluate[0]), torch_seed(self.seed, "validation episodes")
             validate = validation(self._split("val"), spec, episodes=train.validate_episodes, seed=seed, device=device)
         done = checkpoints.newest() or 0
+        optimiser = build_optimiser(learner, train)
         if done:
             self.progress.told(f"{self.recipe.name}: training goes on from step {done:,} of {train.steps:,}.")
         self.progress.training(self.recipe.name, done, train.steps)
@@ -172,7 +175,7 @@ class _Run:
             episode_sampler(pool, EpisodeSpec(train.ways, train.shots, train.queries), torch_seed(self.seed, "training episodes")),
             pool.fetcher(device),
             steps=train.steps,
-            optimiser=build_optimiser(learner, train),
+            optimiser=optimiser,
             schedule=build_schedule(train),
             meta_batch=train.meta_batch,
             micro_batch=train.micro_batch,
@@ -243,7 +246,7 @@ def _fit_base(learner: Learner, batches: "_Batches") -> None:
     except MetashotError:
         raise
     except Exception as error:
-        raise LearnerError(f"{type(learner).__name__} failed in fit_base: {type(error).__name__}: {error}") from error
+        raise LearnerError(f"{type(learner).__name__} failed in fit_base: {described(error)}") from error
 
 
 def _refuse_another(checkpoints: Checkpoints) -> None:

@@ -4,4 +4,5 @@ from .base import FeatureLearner as FeatureLearner
 from .base import Learner as Learner
 from .base import LearnerTags as LearnerTags
 from .base import Predictor as Predictor
+from .base import answered as answered
 from .protonet import ProtoNet as ProtoNet

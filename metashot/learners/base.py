@@ -58,7 +58,7 @@ class Learner(nn.Module, ABC):
 
     def predict(self, support: Examples, query_x: Tensor, ways: int) -> Tensor:
         """Logits (B, q, ways) for B episodes: support x (B, s, *item), queries (B, q, *item). Default: a loop over `adapt`."""
-        return torch.stack([self.adapt(support[b], ways)(query_x[b]) for b in range(len(query_x))])
+        return torch.stack([answered(self, support[b], query_x[b], ways) for b in range(len(query_x))])
 
     def meta_loss(self, batch: EpisodeBatch) -> Tensor:
         """The mean over the batch's episodes of the scalar whose gradient is the meta-update.
@@ -148,6 +148,24 @@ class FeatureLearner(Learner):
         if self.cacheable or self.training:
             return self.embed(x)
         return with_batch_statistics(_Embedding(self), x)
+
+
+def answered(learner: Learner, support: Examples, query_x: Tensor, ways: int) -> Tensor:
+    """Logits (q, ways) of one episode by `adapt`, checked.
+
+    Raises:
+        LearnerError: if `adapt` gives no predictor, or the predictor no tensor (q, ways).
+    """
+    name = type(learner).__name__
+    predictor: object = learner.adapt(support, ways)
+    if not callable(predictor):
+        raise LearnerError(f"{name}.adapt must return a function of the queries (is a `return` missing?); got {type(predictor).__name__}.")
+    logits = predictor(query_x)
+    wanted = (len(query_x), ways)
+    if not isinstance(logits, Tensor) or logits.shape != wanted:
+        found = f"a tensor {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise LearnerError(f"What {name}.adapt returns must answer queries with a tensor (queries, ways) = {wanted}; got {found}.")
+    return logits
 
 
 class _Embedding(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..episodes import EpisodeBatch, EpisodeLoader, EpisodeSampler
-from ..errors import LearnerError, MetashotError, RecipeError
+from ..errors import LearnerError, MetashotError, RecipeError, described
 from ..learners import Learner
 from ..seeding import seeded
 from .checkpoints import Checkpoints
@@ -189,7 +189,7 @@ def _meta_loss(learner: Learner, batch: EpisodeBatch) -> Tensor:
         raise
     except Exception as error:
         name, step = type(learner).__name__, int(learner.meta_step)
-        raise LearnerError(f"{name} failed in meta_loss at step {step}: {type(error).__name__}: {error}") from error
+        raise LearnerError(f"{name} failed in meta_loss at step {step}: {described(error)}") from error
 
 
 def _resume(

@@ -1,8 +1,10 @@
 """The command line: results on stdout, everything else on stderr, one line and a status for what goes wrong."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,27 @@ def test_wrong_name_is_one_line_with_status_2(arguments: list[str], message: str
     assert message in err
     assert err.startswith("metashot: ")
     assert len(err.splitlines()) == 1
+
+
+def test_interrupt_is_told_and_the_same_command_goes_on(small: Path) -> None:
+    small.write_text(small.read_text().replace("steps = 6", "steps = 400"))
+    command = [sys.executable, "-c", "from metashot.cli import main; main()", "bench", "tiny.toml"]
+    process = subprocess.Popen(command, cwd=small.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    checkpoints = small.parent / "runs/tiny/full/seed0/checkpoints"
+    while process.poll() is None and not list(checkpoints.glob("[0-9]*/MANIFEST.json")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "metashot: Interrupted. The same command" in err
+    assert "Traceback" not in err
+    again = subprocess.run(command, cwd=small.parent, capture_output=True, text=True, check=True)
+    assert "training goes on from step" in again.stderr
+
+
+def test_negative_seed_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    assert _status("bench", "glyphs-5w1s-protonet", "--seed", "-1") == 2
+    assert "--seed must be at least 0; got -1" in capfd.readouterr().err
 
 
 def test_missing_data_says_where_it_was_looked_for(

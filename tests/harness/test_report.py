@@ -7,11 +7,16 @@ import pytest
 from metashot.harness.published import lookup
 from metashot.harness.recipe import resolve
 from metashot.harness.report import COLUMNS, Row, failed_rows, footnotes, markdown_table, rich_table, rows
-from metashot.harness.result import CellResult, Result, SavedInterval
+from metashot.harness.result import CellResult, Result, SavedInterval, TrainingResult
 
 
 def _result(
-    *, budget: str = "full", tags: dict[str, Any] | None = None, cell: dict[str, Any] | None = None, train_shots: int = 1
+    *,
+    budget: str = "full",
+    tags: dict[str, Any] | None = None,
+    cell: dict[str, Any] | None = None,
+    train_shots: int = 1,
+    training: TrainingResult | None = None,
 ) -> Result:
     """A result written by hand."""
     interval = SavedInterval(lower=0.98, upper=0.99, half_width=0.005, level=0.95, method="student_t")
@@ -50,7 +55,7 @@ def _result(
         device="cpu",
         threads=2,
         weights="w",
-        training=None,
+        training=training,
         cells=(CellResult(**values | (cell or {})),),
     )
 
@@ -77,7 +82,8 @@ def test_row_stands_beside_the_published_figure() -> None:
 
 
 def test_footnotes_say_what_the_interval_leaves_out_and_where_figures_come_from() -> None:
-    notes = footnotes(rows(_result()) * 2)
+    training = TrainingResult(steps=10, best_step=5, best_value=0.1, seconds=1.0, classes=4, split="train")
+    notes = footnotes(rows(_result(training=training)) * 2)
     assert len(notes) == len(set(notes))
     assert any("nothing about new images, new classes or another training seed" in note for note in notes)
     assert any("arXiv:1703.05175" in note for note in notes)
@@ -131,6 +137,13 @@ def test_asymmetric_interval_is_printed_by_its_bounds() -> None:
     interval = SavedInterval(lower=0.9901, upper=0.9999, half_width=0.0049, level=0.95, method="korn_graubard")
     (row,) = rows(_result(cell={"estimate": 0.998, "intervals": {"episodes": interval}}))
     assert _texts(row)["accuracy %"] == "99.80 [99.01, 99.99]"
+
+
+def test_notes_speak_of_training_and_figures_only_where_there_are_any() -> None:
+    notes = footnotes(rows(_result(budget="smoke", cell={"published": None})))
+    assert not any("published figure" in note for note in notes)
+    assert not any("training run" in note for note in notes)  # `training` is None: nothing was trained
+    assert any("nothing about new images or new classes" in note for note in notes)
 
 
 def test_figures_of_one_source_share_a_line() -> None:

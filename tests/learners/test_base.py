@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -98,3 +100,21 @@ def test_one_episode_of_several_and_back() -> None:
     assert torch.equal(again.y, batch.support.y[2:])
     assert again.seed.tolist() == [int(batch.support.seed[2])]
     assert (len(batch.support), len(batch), batch.ways) == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("predictor", "message"),
+    [
+        (None, r"adapt must return a function of the queries \(is a `return` missing\?\); got NoneType"),
+        (lambda x: [0.0], r"must answer queries with a tensor \(queries, ways\) = \(4, 3\); got list"),
+        (lambda x: torch.zeros(3, 4), r"\(queries, ways\) = \(4, 3\); got a tensor \(3, 4\)"),
+    ],
+)
+def test_what_adapt_must_give_is_told_in_its_authors_terms(predictor: Any, message: str) -> None:
+    class Wrong(Learner):
+        def adapt(self, support: Examples, ways: int) -> Any:
+            return predictor
+
+    support = Examples(torch.zeros(1, 3, 2), torch.arange(3)[None])
+    with pytest.raises(LearnerError, match=message):
+        Wrong().predict(support, torch.zeros(1, 4, 2), 3)
