@@ -120,7 +120,7 @@ def main() -> None:
             "processor": processor_model(),
             "cores": os.cpu_count(),
             "load_average": list(os.getloadavg()),
-            "system": platform.platform(),
+            "system": f"{platform.system()} {platform.machine()}",
         }
         versions = {"metashot": metashot.__version__, "numpy": np.__version__, "python": platform.python_version()}
         value = {"schema": 1, **about, "target": TARGET, "figures": figures, "ratios": ratios, "machine": machine, "versions": versions}

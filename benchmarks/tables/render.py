@@ -3,7 +3,7 @@
     python benchmarks/tables/render.py [--check] [FILE...]
 
 A block between `<!-- results: RUN... -->` and `<!-- /results -->` is replaced by the table of those runs, named relative to
-benchmarks/results (a `*` matches any folder); `<!-- value: FILE KEY... -->...<!-- /value -->` by that entry of a JSON file. With --check
+benchmarks/results (a `*` matches any folder); `<!-- value: FILE KEY | KEY... -->...<!-- /value -->` by that entry of a JSON file. With --check
 nothing is written, and the exit status is 1 if a file is not what its results give.
 """
 
@@ -37,8 +37,8 @@ def rendered(text: str, results: Path = RESULTS) -> str:
 
     def value(match: re.Match[str]) -> str:
         entry = json.loads((results / match[2]).read_text())
-        for key in match[3].split():
-            entry = entry[key]
+        for key in match[3].split("|"):
+            entry = entry[key.strip()]
         if isinstance(entry, float):
             entry = f"{entry:,.0f}" if abs(entry) >= 100 else f"{entry:.3g}"
         return f"{match[1]}{entry if isinstance(entry, str) else f'{entry:,}'}{match[4]}"
