@@ -3,8 +3,8 @@
     python benchmarks/tables/render.py [--check] [FILE...]
 
 A block between `<!-- results: RUN... -->` and `<!-- /results -->` is replaced by the table of those runs, named relative to
-benchmarks/results (a `*` matches any folder); `<!-- value: FILE KEY | KEY... -->...<!-- /value -->` by that entry of a JSON file. With --check
-nothing is written, and the exit status is 1 if a file is not what its results give.
+benchmarks/results (a `*` matches any folder); `<!-- value: FILE KEY | KEY... -->...<!-- /value -->` by that entry of a JSON file.
+With --check nothing is written, and the exit status is 1 if a file is not what its results give.
 """
 
 import argparse
