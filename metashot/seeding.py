@@ -70,13 +70,23 @@ def generator(seed: "int | torch.Tensor", purpose: str, index: int = 0) -> "torc
 
 @contextmanager
 def seeded(seed: SupportsIndex, purpose: str, index: int = 0) -> Iterator[None]:
-    """For code that draws from torch's global generators: seeded by (seed, purpose, index) inside, as they were outside."""
+    """For code that draws from global generators (torch's, NumPy's, Python's): seeded by (seed, purpose, index) inside, untouched outside."""
+    import random
+
     import torch
 
+    value = torch_seed(seed, purpose, index)
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices=list(devices)):
-        torch.manual_seed(torch_seed(seed, purpose, index))
-        yield
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=list(devices)):
+            torch.manual_seed(value)
+            np.random.seed(value % 2**32)
+            random.seed(value)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def torch_seed(seed: SupportsIndex, purpose: str, index: int = 0) -> int:

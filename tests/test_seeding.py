@@ -1,5 +1,6 @@
 """Random words are addressed by (seed, purpose, index) and by nothing else."""
 
+import random
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metashot.errors import MetashotError
-from metashot.seeding import generator, torch_seed, words
+from metashot.seeding import generator, seeded, torch_seed, words
 
 SEEDS = st.integers(-(2**70), 2**70)
 STARTS = st.one_of(st.integers(0, 40), st.integers(0, 2**130))
@@ -111,3 +112,32 @@ def test_the_global_generators_are_left_alone() -> None:
     torch.randn(3, generator=generator(0, "a"))
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == repr(np.random.get_state())
+
+
+def _drawn() -> tuple[float, float, float]:
+    return torch.rand(()).item(), float(np.random.rand()), random.random()
+
+
+def test_global_generators_are_seeded_inside_and_untouched_outside() -> None:
+    outside = _drawn()
+    states = torch.get_rng_state(), np.random.get_state()[1].tobytes(), random.getstate()  # type: ignore[union-attr]  # the legacy form
+    with seeded(3, "a"):
+        inside = _drawn()
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (np.random.get_state()[1].tobytes(), random.getstate()) == states[1:]  # type: ignore[union-attr]  # the legacy form
+    again = []
+
+    def fails() -> None:
+        with seeded(3, "a"):
+            again.append(_drawn())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert again == [inside]
+    assert (np.random.get_state()[1].tobytes(), random.getstate()) == states[1:]  # type: ignore[union-attr]  # the legacy form
+    for other in (seeded(4, "a"), seeded(3, "b"), seeded(3, "a", 1)):
+        with other:
+            drawn = _drawn()
+        assert all(one != another for one, another in zip(drawn, inside, strict=True))
+    assert outside != inside

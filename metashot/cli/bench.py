@@ -14,6 +14,7 @@ from .. import registry
 from ..errors import MetashotError, RecipeError
 
 if TYPE_CHECKING:
+    from ..harness.comparison import CellComparison, Side
     from ..harness.recipe import Resolved
     from ..harness.report import Row
     from ..harness.run import Place
@@ -27,6 +28,7 @@ def bench(
     seed: int = 0,
     learner: str | None = None,
     set_: Annotated[Sequence[str], Parameter(name="--set", negative="")] = (),
+    compare: Annotated[Sequence[str], Parameter(negative="")] = (),
     out: Path = Path("runs"),
     data_root: Path | None = None,
     download: Annotated[bool, _Flag] = False,
@@ -51,6 +53,9 @@ def bench(
         Replace the recipe's learner: a registered name, package.module:Class or path/to/file.py:Class.
     set_
         Change one setting, for example --set train.steps=15000; may be repeated.
+    compare
+        A learner to run on the same episodes, or the folder of a finished run; its rows and the paired differences are printed too. May be
+        repeated.
     out
         Folder of all runs; a run is OUT/RECIPE/BUDGET/seedK.
     data_root
@@ -76,25 +81,43 @@ def bench(
     from ..harness.recipe import resolve
     from ..harness.recipe_files import expand
 
-    resolved = [resolve(name, budget=budget, learner=learner, overrides=set_) for name in expand(recipes)]
-    for each in resolved:  # wrong names are found out before anything slow is loaded
+    names = expand(recipes)
+    resolved = [resolve(name, budget=budget, learner=learner, overrides=set_) for name in names]
+    others: list[Resolved | Path] = []
+    if compare:
+        from ..harness.rivals import rivals
+
+        others = rivals(names, compare, asked=[each.recipe.name for each in resolved], budget=budget, overrides=set_)
+    to_run = [*resolved, *(each for each in others if not isinstance(each, Path))]
+    for each in to_run:  # wrong names are found out before anything slow is loaded
         registry.check_name("datasets", each.recipe.data.name)
         registry.check_name("backbones", each.recipe.backbone.name)
         registry.check_name("learners", each.recipe.learner.name)
-    from ..harness.build import check_device
+    from ..harness.build import check_components, check_device
+    from ..harness.comparison import Side, check_cells
+    from ..harness.result import Result
     from ..harness.run import Place
 
     check_device(device)
+    for each in to_run:  # and so are wrong arguments, before anything is trained
+        check_components(each.recipe)
+    finished = [Side(Result.load(path), path) for path in others if isinstance(path, Path)]
+    for side in finished:
+        check_cells([each.recipe for each in resolved], side)
     place = Place(out=out, data_root=data_root, download=download, device=device)
     if dry_run:
-        _print_plans(resolved, seed, place, as_json=json_)
+        _print_plans(to_run, seed, place, as_json=json_)
     else:
-        _run_all(resolved, seed, place, as_json=json_)
+        _run_all(to_run, len(resolved), finished, seed, place, as_json=json_)
 
 
-def _run_all(resolved: "Sequence[Resolved]", seed: int, place: "Place", *, as_json: bool) -> None:
-    """Run one after the other; a recipe that fails leaves a row that says so, and the others go on."""
+def _run_all(to_run: "Sequence[Resolved]", asked: int, finished: "Sequence[Side]", seed: int, place: "Place", *, as_json: bool) -> None:
+    """Run one after the other, and compare the first `asked` with the others and with finished runs.
+
+    A recipe that fails leaves a row that says so, and the others go on.
+    """
     from ..harness.allocator import keep_freed_memory
+    from ..harness.comparison import Side, compare_runs
     from ..harness.progress import ConsoleProgress
     from ..harness.report import failed_rows, rows
     from ..harness.run import run
@@ -103,34 +126,53 @@ def _run_all(resolved: "Sequence[Resolved]", seed: int, place: "Place", *, as_js
     lines: list[Row] = []
     values: list[dict[str, Any]] = []
     failures: list[MetashotError] = []
+    sides: list[Side | None] = []
     with ConsoleProgress() as progress:
-        for each in resolved:
+        for each in to_run:
             try:
                 result = run(each, seed=seed, place=place, progress=progress)
             except MetashotError as error:
                 failures.append(error)
                 lines += failed_rows(each.recipe, seed, str(error))
                 values.append({"recipe": each.recipe.to_dict(), "seed": seed, "failed": str(error)})
+                sides.append(None)
                 continue
+            sides.append(Side(result, place.folder(each.recipe, seed)))
             lines += rows(result)
             values.append(result.model_dump(mode="json", by_alias=True))
             progress.told(f"Run folder: {place.folder(each.recipe, seed)}")
-    if len(failures) == len(resolved) == 1:
+    if len(failures) == len(to_run) == 1:
         raise failures[0]  # a table of nothing but holes tells less than the reason
+    for side in finished:
+        lines += rows(side.result)
+        values.append(side.result.model_dump(mode="json", by_alias=True))
+    others = [*sides[asked:], *finished]
+    pairs = [(a, b) for a in sides[:asked] for b in others if a is not None and b is not None]
+    comparisons = [each for a, b in pairs if _one_benchmark(a, b) or b in finished for each in compare_runs(a, b)]
     if as_json:
-        print(json.dumps(values, indent=1))
+        print(json.dumps({"results": values, "comparisons": [each.to_dict() for each in comparisons]}, indent=1))
     else:
-        print_rows(lines)
+        print_rows(lines, comparisons)
     if failures:
-        raise MetashotError(f"{len(failures)} of {len(resolved)} recipes failed: {'; '.join(map(str, failures))}")
+        raise MetashotError(f"{len(failures)} of {len(to_run)} recipes failed: {'; '.join(map(str, failures))}")
 
 
-def print_rows(lines: "Sequence[Row]") -> None:
-    """The table and its footnotes on stdout, as wide as it needs to be."""
+def _one_benchmark(a: "Side", b: "Side") -> bool:
+    return bool(a.result.recipe["benchmark"] == b.result.recipe["benchmark"])
+
+
+def print_rows(lines: "Sequence[Row]", comparisons: "Sequence[CellComparison]" = ()) -> None:
+    """The table, the paired differences and the footnotes on stdout, as wide as they need to be."""
     from ..harness.report import footnotes, rich_table
 
     _print_table(rich_table(lines))
     print()
+    for each in comparisons:
+        print(each)
+    if len(comparisons) > 1:
+        print(f"{len(comparisons)} comparisons: each interval stands for itself and is not widened for their number.")
+    if comparisons:
+        print()
     for note in footnotes(lines):
         print(f"- {note}")
 

@@ -1,18 +1,19 @@
 """From a recipe to its parts: stores, backbone and learner, optimiser and schedule."""
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from .. import registry
 from ..data import ImageStore
-from ..errors import LearnerError, RecipeError
+from ..errors import DataError, LearnerError, MetashotError, RecipeError, described
 from ..learners import Learner
 from ..seeding import seeded
 from ..training import Schedule, constant, step_decay
+from .arguments import checked_arguments, parameters_of
 from .recipe import Component, Recipe, Train
 
 _OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
@@ -38,11 +39,10 @@ def build_stores(data: Component, *, root: Path | None = None, download: bool = 
         RecipeError: if an argument is unknown, or two splits share a class.
     """
     factory = registry.load("datasets", data.name)
-    arguments: dict[str, Any] = dict(data.arguments)
-    registry.check_arguments(factory, arguments, skip=1, what="data")
-    if download and "download" in inspect.signature(factory).parameters:
+    arguments = _data_arguments(factory, data)
+    if download and "download" in [parameter.name for parameter in parameters_of(factory)]:
         arguments["download"] = True
-    stores: dict[str, ImageStore] = factory(root, **arguments)
+    stores = _stores(factory, root, arguments, data.name)
     seen: dict[str, str] = {}
     for split, store in stores.items():
         for name in store.class_names:
@@ -54,6 +54,33 @@ def build_stores(data: Component, *, root: Path | None = None, download: bool = 
     return stores
 
 
+def _stores(factory: Callable[..., Any], root: Path | None, arguments: Mapping[str, Any], name: str) -> dict[str, ImageStore]:
+    """What a data set's factory returns, checked."""
+    try:
+        stores = factory(root, **arguments)
+    except MetashotError:
+        raise
+    except Exception as error:  # a plug-in's own fault
+        raise DataError(f"The data set {name} could not be read: {described(error)}") from error
+    if not isinstance(stores, dict) or not stores or not all(isinstance(store, ImageStore) for store in stores.values()):
+        raise DataError(f"The data set {name} must return a dict of splits, such as train, val and test, each a metashot.ImageStore.")
+    return stores
+
+
+def check_components(recipe: Recipe) -> None:
+    """Find out before anything slow is done whether data set, backbone and learner exist and take the recipe's arguments.
+
+    Raises:
+        UnknownNameError, RecipeError: naming each fault of the first that has one.
+    """
+    _data_arguments(registry.load("datasets", recipe.data.name), recipe.data)
+    target = registry.load("learners", recipe.learner.name)
+    supplied = _supplied(target)
+    if "backbone" in supplied:
+        checked_arguments(registry.load("backbones", recipe.backbone.name), recipe.backbone.arguments, skip=1, what="backbone")
+    checked_arguments(target, recipe.learner.arguments, what="learner", supplied=supplied)
+
+
 def build_learner(recipe: Recipe, item_shape: tuple[int, ...], *, seed: int) -> Learner:
     """A freshly initialised learner; equal seeds give equal weights. The global generator is left as it was.
 
@@ -61,21 +88,17 @@ def build_learner(recipe: Recipe, item_shape: tuple[int, ...], *, seed: int) -> 
         UnknownNameError, RecipeError: if learner or backbone do not exist or do not take these arguments.
         LearnerError: if the learner cannot handle the number of ways of an evaluation.
     """
-    make_learner = registry.load("learners", recipe.learner.name)
-    parameters = inspect.signature(make_learner).parameters
-    given: dict[str, Any] = {}
+
+    def backbone() -> nn.Module:
+        make_backbone = registry.load("backbones", recipe.backbone.name)
+        made = _made(make_backbone, recipe.backbone.arguments, item_shape, what="backbone")
+        if not isinstance(made, nn.Module):
+            raise LearnerError(f"The backbone {recipe.backbone.name} makes a {type(made).__name__}, which is not a torch.nn.Module.")
+        return made
+
     with seeded(seed, "initial weights"):
-        if "backbone" in parameters:
-            make_backbone = registry.load("backbones", recipe.backbone.name)
-            given["backbone"] = _made(make_backbone, recipe.backbone.arguments, item_shape, what="backbone")
-        if "ways" in parameters:
-            given["ways"] = recipe.train.ways if recipe.train else recipe.evaluate[0].ways
-        clash = sorted(set(given) & set(recipe.learner.arguments))
-        if clash:
-            raise RecipeError(f"learner.{clash[0]} is supplied by the harness; leave it out of the recipe.")
-        learner = _made(make_learner, recipe.learner.arguments | given, what="learner")
-    if not isinstance(learner, Learner):
-        raise LearnerError(f"{recipe.learner.name} makes a {type(learner).__name__}, which is not a metashot.Learner; subclass it.")
+        trained_ways = recipe.train.ways if recipe.train else recipe.evaluate[0].ways
+        learner = make_learner(recipe.learner.name, recipe.learner.arguments, backbone=backbone, ways=trained_ways)
     ways = learner.tags().ways
     asked = [(cell.ways, "evaluates") for cell in recipe.evaluate]
     if recipe.train and learner.tags().trainable:
@@ -83,6 +106,26 @@ def build_learner(recipe: Recipe, item_shape: tuple[int, ...], *, seed: int) -> 
     for number, does in asked:
         if ways is not None and number != ways:
             raise LearnerError(f"{recipe.learner.name} handles {ways} ways only; {recipe.name} {does} {number}. Make them agree.")
+    return learner
+
+
+def make_learner(name: str, arguments: Mapping[str, Any], *, backbone: Callable[[], nn.Module], ways: int | tuple[int, int]) -> Learner:
+    """A learner by name or reference, with its hyper-parameters; `backbone()` and `ways` are passed if its signature asks for them.
+
+    Raises:
+        UnknownNameError: if there is no such learner.
+        RecipeError: if it does not take these arguments, or refuses their values.
+        LearnerError: if what it makes is no `metashot.Learner`.
+    """
+    target = registry.load("learners", name)
+    supplied = _supplied(target)
+    checked_arguments(target, arguments, what="learner", supplied=supplied)  # before a backbone is built
+    given = {each: backbone() if each == "backbone" else ways for each in supplied}
+    learner = _made(target, arguments, what="learner", supplied=given)
+    if not isinstance(learner, Learner):
+        raise LearnerError(f"{name} makes a {type(learner).__name__}, which is not a metashot.Learner; subclass it.")
+    if "meta_step" not in vars(learner).get("_buffers", ()):
+        raise LearnerError(f"{type(learner).__name__}.__init__ must begin with super().__init__().")
     return learner
 
 
@@ -107,10 +150,23 @@ def build_schedule(train: Train) -> Schedule:
     return step_decay(every=schedule.every, factor=schedule.factor)
 
 
-def _made(target: Any, arguments: Mapping[str, Any], *given: Any, what: str) -> Any:
-    """`target(*given, **arguments)`; what it refuses is a fault of the recipe."""
-    registry.check_arguments(target, arguments, skip=len(given), what=what)
+def _supplied(make_learner: Callable[..., Any]) -> Collection[str]:
+    """What a learner asks of the harness."""
+    asked = [parameter.name for parameter in parameters_of(make_learner)]
+    return [name for name in ("backbone", "ways") if name in asked]
+
+
+def _data_arguments(factory: Callable[..., Any], data: Component) -> dict[str, Any]:
+    return checked_arguments(factory, data.arguments, skip=1, what="data")
+
+
+def _made(target: Any, arguments: Mapping[str, Any], *given: Any, what: str, supplied: Mapping[str, Any] | None = None) -> Any:
+    """`target(*given, **arguments, **supplied)`; what it refuses is a fault of the recipe."""
+    supplied = supplied or {}
+    taken = checked_arguments(target, arguments, skip=len(given), what=what, supplied=supplied)
     try:
-        return target(*given, **arguments)
-    except (TypeError, ValueError) as error:
+        return target(*given, **taken, **supplied)
+    except (MetashotError, TypeError, ValueError) as error:
         raise RecipeError(f"{what}: {error}") from error
+    except Exception as error:  # a plug-in's own fault
+        raise LearnerError(f"{what}: {getattr(target, '__name__', target)} could not be made: {described(error)}") from error

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from ..data import ImageStore
-from ..episodes import EpisodeBatch, EpisodeSampler, EpisodeSpec, gather
+from ..episodes import EpisodeBatch, EpisodePlan, EpisodeSampler, EpisodeSpec, gather
 from ..errors import LearnerError, MetashotError, described
 from ..learners import FeatureLearner, Learner, answered
 from ..seeding import seeded
 from ..stats import EpisodeLog
 from ..training import Validation
 from .embeddings import cached_embeddings, embed
+from .witness import Witness
 
 CHUNK = 64  # episodes answered at once; chunks are aligned and whole, so an answer does not depend on how many are asked for
 
@@ -60,7 +61,8 @@ def evaluate(
 
     Raises:
         EpisodeError: if the store cannot give such episodes.
-        LearnerError: if the learner raises, or its logits have the wrong shape or are not finite; names the episodes.
+        LearnerError: if the learner raises, its logits are not finite floats of the right shape and device, it writes to its inputs, keeps
+            anything on itself, or draws from a global generator without the tag; names the episode.
     """
     sampler = episode_sampler(store, spec, seed)
     plan = sampler.plan(start, episodes)
@@ -140,40 +142,82 @@ def _answers(
     learner: Learner, sampler: EpisodeSampler, fetch: Fetch, start: int, count: int, *, device: torch.device, embedded: bool
 ) -> Iterator[Answers]:
     """Answers to episodes `start .. start + count`; `embedded`: `fetch` gives features."""
+    witness = Witness(learner)
     for low in range(start - start % CHUNK, start + count, CHUNK):
         plan = sampler.plan(low, CHUNK)
         for rows, _ in plan.shapes():
-            logits, labels = _answer(learner, gather(plan, rows, fetch, device=device), low + rows, embedded=embedded)
+            batch = gather(plan, rows, fetch, device=device)
+            try:
+                logits = _answer(learner, batch, witness, embedded=embedded)
+            except LearnerError as error:
+                raise _located(error, learner, plan, rows, fetch, witness, device=device, embedded=embedded) from error.__cause__
             asked = (low + rows >= start) & (low + rows < start + count)
             if asked.any():
-                yield Answers((low + rows)[asked], logits[asked], labels[asked])
+                yield Answers((low + rows)[asked], logits[asked], batch.query.y[asked])
 
 
-def _answer(learner: Learner, batch: EpisodeBatch, episodes: np.ndarray, *, embedded: bool) -> tuple[Tensor, Tensor]:
-    """Checked logits (B, q, ways) and labels (B, q)."""
+def _answer(learner: Learner, batch: EpisodeBatch, witness: Witness, *, embedded: bool) -> Tensor:
+    """Checked logits (B, q, ways).
+
+    Raises:
+        LearnerError: saying which promise is broken; not on which episode.
+    """
     name = type(learner).__name__
-    span = f"episodes {episodes[0]} to {episodes[-1]}"
-    try:
-        if embedded and isinstance(learner, FeatureLearner):
-            logits = learner.adapt_features(batch.support, batch.ways)(batch.query.x)
-        elif learner.tags().stochastic:
-            logits = torch.stack([_reseeded(learner, batch, b) for b in range(len(batch))])
-        else:
-            logits = learner.predict(batch.support, batch.query.x, batch.ways)
-    except LearnerError as error:
-        raise LearnerError(f"On {span}: {error}") from None
-    except MetashotError:
-        raise
-    except Exception as error:
-        raise LearnerError(f"{name} failed on {span}: {described(error)}") from error
+    with witness.watching(batch):
+        try:
+            if embedded and isinstance(learner, FeatureLearner):
+                logits = learner.adapt_features(batch.support, batch.ways)(batch.query.x)
+            elif learner.tags().stochastic:
+                logits = torch.stack([_reseeded(learner, batch, b) for b in range(len(batch))])
+            else:
+                logits = learner.predict(batch.support, batch.query.x, batch.ways)
+        except MetashotError as error:
+            raise LearnerError(str(error)) from error
+        except Exception as error:
+            raise LearnerError(f"{name} failed: {described(error)}") from error
     wanted = (*batch.query.y.shape, batch.ways)
     if not isinstance(logits, Tensor) or logits.shape != wanted:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise LearnerError(f"{name} must answer {span} with logits of shape (episodes, queries, ways) = {wanted}; got {found}.")
-    bad = ~logits.isfinite().flatten(1).all(1).cpu().numpy()
-    if bad.any():
-        raise LearnerError(f"{name} answers episode {episodes[bad][0]} with logits that are not finite.")
-    return logits, batch.query.y
+        raise LearnerError(f"{name} must answer with logits of shape (episodes, queries, ways) = {wanted}; got {found}.")
+    if not logits.is_floating_point():
+        raise LearnerError(f"{name} must answer with floating-point logits, one score a class; got {logits.dtype}.")
+    if logits.device != batch.query.y.device:
+        raise LearnerError(
+            f"{name} must answer where the episode is, on {batch.query.y.device}; its logits are on {logits.device}. "
+            "Make tensors on support.x.device, and register those that the learner keeps (register_buffer)."
+        )
+    if not logits.isfinite().all():
+        raise LearnerError(f"{name} answers with logits that are not finite.")
+    return logits
+
+
+def _located(
+    error: LearnerError,
+    learner: Learner,
+    plan: EpisodePlan,
+    rows: np.ndarray,
+    fetch: Fetch,
+    witness: Witness,
+    *,
+    device: torch.device,
+    embedded: bool,
+) -> LearnerError:
+    """What went wrong with some of the episodes in `rows`, with the first that goes wrong alone; else, with all of them."""
+    for row in rows if len(rows) > 1 else ():
+        try:
+            _answer(learner, gather(plan, np.array([row]), fetch, device=device), witness, embedded=embedded)
+        except LearnerError as alone:
+            return _on(f"episode {plan.start + row}", alone)
+    return _on(
+        f"episodes {plan.start + rows[0]} to {plan.start + rows[-1]} together" if len(rows) > 1 else f"episode {plan.start + rows[0]}",
+        error,
+    )
+
+
+def _on(episodes: str, error: LearnerError) -> LearnerError:
+    located = LearnerError(f"On {episodes}: {error}")
+    located.__cause__ = error.__cause__
+    return located
 
 
 def _reseeded(learner: Learner, batch: EpisodeBatch, episode: int) -> Tensor:

@@ -104,6 +104,19 @@ def resolve(name_or_path: str, *, budget: str = "full", learner: str | None = No
     return Resolved(recipe, {key: origins.get(key, "default") for key in leaves(recipe.to_tables())}, changed)
 
 
+def benchmark_of(name_or_path: str) -> str:
+    """What to give `resolve` for another learner on the benchmark of a recipe; a recipe without a benchmark of its own is its own.
+
+    Raises:
+        UnknownNameError, RecipeError: if there is no such file.
+    """
+    file = find(name_or_path)
+    benchmark = file.tables.get("benchmark")
+    if not isinstance(benchmark, str):
+        return name_or_path
+    return benchmark if file.folder is None or benchmark in registered() else str(file.folder / benchmark)
+
+
 def _file(name_or_path: str, learner: str | None) -> tuple[RecipeFile, str | None]:
     """The benchmark or recipe file that is meant, and the learner that is still to be laid over it."""
     file = find(name_or_path)

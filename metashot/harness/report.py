@@ -86,7 +86,7 @@ def _row(result: Result, cell: CellResult) -> Row:
     figure = lookup(cell.published) if cell.published else None
     texts = (
         " ".join([cell.benchmark, *_unusual(result, cell)]),
-        _learner(result),
+        learner_label(result),
         f"{points(cell.estimate)} {_plus_minus(interval)}",
         f"{scope}, {interval.level:.0%}",
         f"{cell.episodes:,}",
@@ -113,7 +113,7 @@ def _unusual(result: Result, cell: CellResult) -> list[str]:
     return [f"({', '.join(marks)})"] if marks else []
 
 
-def _learner(result: Result) -> str:
+def learner_label(result: Result) -> str:
     """The row's name; for a run with another learner in a recipe's place, that learner and the identifier of the changes."""
     row = str(result.recipe["name"]).removeprefix(f"{result.recipe['benchmark']}-")
     changes = row.partition("+")[1:]

@@ -78,7 +78,7 @@ def mean_interval(values: Sequence[float] | np.ndarray, *, level: float = 0.95) 
         raise StatisticsError("An interval needs at least one episode with queries; got none.")
     if not ((accuracies >= 0) & (accuracies <= 1)).all():
         raise StatisticsError("Accuracies must be proportions between 0 and 1; divide percentages by 100.")
-    _check_level(level)
+    check_level(level)
     mean = float(accuracies.mean())
     if n == 1:
         nan = float("nan")
@@ -117,7 +117,7 @@ def korn_graubard(p: float, n_eff: float, *, level: float = 0.95) -> tuple[float
     """
     from scipy.special import betaincinv  # here: it takes a fifth of a second to import
 
-    _check_level(level)
+    check_level(level)
     if not 0 <= p <= 1 or not n_eff > 0:
         raise StatisticsError(f"Korn-Graubard bounds need p in [0, 1] and n_eff > 0; got p={p}, n_eff={n_eff}.")
     tail = (1 - level) / 2
@@ -126,6 +126,7 @@ def korn_graubard(p: float, n_eff: float, *, level: float = 0.95) -> tuple[float
     return lower, upper
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """Refuse a level of confidence outside (0, 1) with a StatisticsError."""
     if not 0 < level < 1:
         raise StatisticsError(f"level must be between 0 and 1, for example 0.95; got {level}.")

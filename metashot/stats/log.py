@@ -65,6 +65,12 @@ class EpisodeLog:
         """The log of the first `count` episodes."""
         return self._with_episodes({name: getattr(self, name)[:count] for name in _EPISODES})
 
+    def between(self, start: int, stop: int) -> "EpisodeLog":
+        """The log of those episodes whose index in the stream is in `start .. stop`."""
+        rows = slice(max(start - self.start, 0), max(stop - self.start, 0))
+        part = self._with_episodes({name: getattr(self, name)[rows] for name in _EPISODES})
+        return replace(part, start=max(start, self.start))
+
     def followed_by(self, later: "EpisodeLog") -> "EpisodeLog":
         """This log and the episodes that come right after it.
 

@@ -102,7 +102,7 @@ def meta_train(
         progress: told of steps and validations.
 
     Raises:
-        LearnerError: if a loss is not a finite scalar, or the value to select by is not finite.
+        LearnerError: if a loss is not a finite scalar with a gradient, the learner raises, or the value to select by is not finite.
         RecipeError: if `micro_batch` does not divide `meta_batch`, or there is nothing to select or be patient by.
     """
     if meta_batch % (micro_batch or 1):
@@ -149,7 +149,7 @@ def meta_step(learner: Learner, optimiser: torch.optim.Optimizer, batches: Seque
     Each batch starts from the buffers as they were; their mean, weighted by episodes, is written back (integer buffers take the last).
 
     Raises:
-        LearnerError: if a loss is not a finite scalar.
+        LearnerError: if a loss is not a finite scalar with a gradient, or the learner raises; names learner and step.
     """
     episodes = sum(map(len, batches))
     before = {name: buffer.clone() for name, buffer in learner.named_buffers()}
@@ -163,14 +163,11 @@ def meta_step(learner: Learner, optimiser: torch.optim.Optimizer, batches: Seque
             for name, buffer in buffers.items():
                 buffer.copy_(before[name])
         loss = _meta_loss(learner, batch)
-        value = loss.item() if loss.numel() == 1 else None
-        if value is None or not isfinite(value):
-            raise LearnerError(
-                f"meta_loss of {type(learner).__name__} must be a finite scalar; at step {int(learner.meta_step)} it is "
-                f"{value if value is not None else f'of shape {tuple(loss.shape)}'}. Try a lower learning rate, or mend the learner."
-            )
-        (loss * share).backward()
-        total += value * share
+        try:
+            (loss * share).backward()
+        except RuntimeError as error:  # of the graph: an in-place write, a custom function
+            raise LearnerError(f"{_at(learner)}: its gradient failed: {described(error)}") from error
+        total += loss.item() * share
         if len(batches) > 1:
             for name, buffer in buffers.items():
                 means[name] = means[name] + buffer * share if buffer.is_floating_point() else buffer.clone()
@@ -182,14 +179,24 @@ def meta_step(learner: Learner, optimiser: torch.optim.Optimizer, batches: Seque
 
 
 def _meta_loss(learner: Learner, batch: EpisodeBatch) -> Tensor:
-    """`learner.meta_loss(batch)`; what it raises is told with the learner's name and the step."""
+    """`learner.meta_loss(batch)`, checked; what it raises is told with the learner's name and the step."""
     try:
-        return learner.meta_loss(batch)
-    except MetashotError:
-        raise
+        loss: object = learner.meta_loss(batch)
+    except MetashotError as error:
+        raise LearnerError(f"{_at(learner)}: {error}") from error
     except Exception as error:
-        name, step = type(learner).__name__, int(learner.meta_step)
-        raise LearnerError(f"{name} failed in meta_loss at step {step}: {described(error)}") from error
+        raise LearnerError(f"{_at(learner)}: {described(error)}") from error
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.isfinite():
+        shape = tuple(loss.shape) if isinstance(loss, Tensor) else ()
+        found = f"of shape {shape}" if shape else loss.item() if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise LearnerError(f"{_at(learner)}: it must be a finite scalar and is {found}. Try a lower learning rate, or mend the learner.")
+    if not loss.requires_grad:
+        raise LearnerError(f"{_at(learner)}: it has no gradient. Is there a detach, an argmax or a no_grad on the way, or nothing to train?")
+    return loss
+
+
+def _at(learner: Learner) -> str:
+    return f"meta_loss of {type(learner).__name__} at step {int(learner.meta_step)}"
 
 
 def _resume(
@@ -212,7 +219,10 @@ def _validated(learner: Learner, state: Trained, validate: Callable[[Learner], V
     if validate is None:
         return replace(state, history=(*state.history, row), best_step=state.step, pending_loss=0.0), True
     learner.eval()
-    found = validate(learner)
+    try:
+        found = validate(learner)
+    except LearnerError as error:
+        raise LearnerError(f"In the validation after step {state.step}: {error}") from error
     learner.train()
     row |= asdict(found)
     value = found.accuracy if select == "accuracy" else found.loss

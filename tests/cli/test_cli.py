@@ -39,7 +39,7 @@ def test_bench_prints_the_table_to_stdout_and_the_rest_to_stderr(small: Path, ca
 
 def test_bench_json_is_the_saved_result(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
     main(["bench", "tiny.toml", "--json"])
-    (printed,) = json.loads(capfd.readouterr().out)
+    (printed,) = json.loads(capfd.readouterr().out)["results"]
     assert printed == json.loads((small.parent / "runs/tiny/full/seed0/result.json").read_text())
 
 
@@ -172,3 +172,66 @@ def test_command_line_starts_without_torch(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+MINE = """
+import torch, metashot
+class Mine(metashot.Learner):
+    def tags(self):
+        return metashot.LearnerTags(trainable=False)
+    def adapt(self, support, ways):
+        means = torch.stack([support.x[support.y == c].flatten(1).mean(0) for c in range(ways)])
+        return lambda x: -torch.cdist(x.flatten(1), means)
+"""
+
+
+def test_compare_prints_both_rows_and_the_paired_difference_and_a_run_trains_nothing(
+    small: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (small.parent / "mine.py").write_text(MINE)
+    main(["bench", "tiny.toml", "--learner", "./mine.py:Mine", "--compare", "protonet"])
+    first = capfd.readouterr()
+    table = [line for line in first.out.splitlines() if line.startswith("glyphs-3w1s ")]
+    assert [[name in line for line in table] for name in ("./mine.py:Mine", "protonet")] == [[True, False], [False, True]]
+    (difference,) = [line for line in first.out.splitlines() if " - protonet" in line]
+    assert "points (95%, paired, over the 70 episodes that both answered" in difference
+    assert "training tiny" in first.err
+    run = next(line.partition(": ")[2] for line in first.err.splitlines()[::-1] if line.startswith("Run folder: "))
+    main(["bench", "tiny.toml", "--learner", "./mine.py:Mine", "--compare", run])
+    second = capfd.readouterr()
+    assert difference in second.out
+    assert "training" not in second.err
+    main(["bench", "tiny.toml", "--learner", "./mine.py:Mine", "--compare", run, "--compare", "protonet", "--json"])
+    told = json.loads(capfd.readouterr().out)
+    assert [len(told["results"]), len(told["comparisons"])] == [3, 2]
+    assert told["comparisons"][0]["difference"] == told["comparisons"][1]["difference"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--compare", "protonett"], "'protonett' is neither. Unknown learner 'protonett'. Did you mean protonet?"),
+        (["--set", "learner.batch_norm=3"], "learner.batch_norm expects str; got 3."),
+        (["--set", "backbone.filters=many"], 'backbone.filters expects int; got "many".'),
+        (["--compare", "./nowhere.py:Mine"], "There is no file nowhere.py"),
+    ],
+)
+def test_wrong_comparisons_and_arguments_are_one_line_before_anything_runs(
+    small: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert _status("bench", "tiny.toml", *arguments) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert told in err
+    assert len(err.splitlines()) == 1
+    assert not (small.parent / "runs").exists()
+
+
+def test_a_failed_run_is_told_and_not_compared(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (small.parent / "mine.py").write_text(MINE.replace("return lambda", "support.x.sub_(1)\n        return lambda"))
+    assert _status("bench", "tiny.toml", "--learner", "./mine.py:Mine", "--compare", "protonet") == 1
+    out, err = capfd.readouterr()
+    assert "failed: On episode 0: Mine writes to the items that it is given" in out
+    assert "protonet" in out
+    assert "paired" not in out
+    assert "1 of 2 recipes failed" in err

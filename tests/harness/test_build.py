@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from metashot.errors import LearnerError, RecipeError, UnknownNameError
-from metashot.harness.build import build_learner, build_optimiser, build_schedule, build_stores, check_device
+from metashot.errors import LearnerError, MetashotError, RecipeError, UnknownNameError
+from metashot.harness.build import build_learner, build_optimiser, build_schedule, build_stores, check_components, check_device
 from metashot.harness.recipe import Recipe, resolve
 
 
@@ -114,3 +114,61 @@ def test_unknown_data_argument_names_the_key(tiny: Path) -> None:
 def test_device_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match="cannot be used"):
         check_device(name)
+
+
+PLUGINS = """
+import torch
+import metashot
+
+class Late(metashot.Learner):
+    def __init__(self, *, rate: float = 0.1):
+        self.rate = rate
+    def adapt(self, support, ways): ...
+
+class Broken(metashot.Learner):
+    def __init__(self):
+        super().__init__()
+        self.no_such_thing.weight
+    def adapt(self, support, ways): ...
+
+class NoLearner(torch.nn.Module): pass
+
+def list_backbone(item_shape): return [1]
+def failing_data(root): return root.no_such_thing
+def one_store(root): return metashot.make_store
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("learner.name=plugins.py:Late", r"Late\.__init__ must begin with super\(\)\.__init__\(\)"),
+        ("learner.name=plugins.py:Broken", r"learner: Broken could not be made: AttributeError: .* at plugins\.py:13"),
+        ("learner.name=plugins.py:NoLearner", r"makes a NoLearner, which is not a metashot\.Learner; subclass it"),
+        ("backbone.name=plugins.py:list_backbone", r"plugins\.py:list_backbone makes a list, which is not a torch\.nn\.Module"),
+        ("data.name=plugins.py:failing_data", r"The data set .* could not be read: AttributeError: .* at plugins\.py:19"),
+        ("data.name=plugins.py:one_store", "must return a dict of splits"),
+    ],
+)
+def test_what_a_plugin_makes_wrongly_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch, override: str, told: str) -> None:
+    (tiny.parent / "plugins.py").write_text(PLUGINS)
+    monkeypatch.chdir(tiny.parent)
+    recipe = _recipe(tiny, override)
+    with pytest.raises(MetashotError, match=told):
+        build_learner(recipe, (1, 16, 16), seed=0) if "data" not in override else build_stores(recipe.data)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("learner.batch_norm=3", "learner.batch_norm expects str; got 3"),
+        ("learner.batch_nrom=x", "Did you mean batch_norm"),
+        ("backbone.filters=many", r'backbone.filters expects int; got "many"'),
+        ("data.item=3", "unknown key data.item. Did you mean items"),
+        ("data.items=few", r'data.items expects int; got "few"'),
+    ],
+)
+def test_wrong_arguments_are_found_before_anything_is_built(tiny: Path, override: str, told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        check_components(_recipe(tiny, override))
+    check_components(_recipe(tiny))

@@ -161,21 +161,34 @@ def _fails(support: Examples, x: Tensor) -> Tensor:
     raise KeyError("lost")
 
 
+def _is_episode_3(support: Examples) -> bool:
+    return int(support.seed) == EpisodeSampler(toy_store().labels, SPEC)[3].seeds[0]
+
+
+def _fails_in_episode_3(support: Examples, x: Tensor) -> Tensor:
+    return _fails(support, x) if _is_episode_3(support) else torch.zeros(len(x), 3)
+
+
 def _nan_in_episode_3(support: Examples, x: Tensor) -> Tensor:
-    third = EpisodeSampler(toy_store().labels, SPEC)[3].seeds[0]
-    return torch.full((len(x), 3), float("nan") if int(support.seed) == third else 0.0)
+    return torch.full((len(x), 3), float("nan") if _is_episode_3(support) else 0.0)
 
 
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (_fails, "Answers failed on episodes 0 to 63: KeyError: 'lost'"),
-        (lambda support, x: torch.zeros(len(x), 2), r"On episodes 0 to 63: What Answers\.adapt .* = \(12, 3\); got a tensor \(12, 2\)"),
+        (_fails, "On episode 0: Answers failed: KeyError: 'lost'"),
+        (_fails_in_episode_3, "On episode 3: Answers failed: KeyError: 'lost'"),
+        (lambda support, x: torch.zeros(len(x), 2), r"On episode 0: What Answers\.adapt .* = \(12, 3\); got a tensor \(12, 2\)"),
         (lambda support, x: torch.zeros(3, len(x)), r"got a tensor \(3, 12\)"),
-        (_nan_in_episode_3, "Answers answers episode 3 with logits that are not finite"),
-        (lambda support, x: torch.full((len(x), 3), float("inf")), "episode 0 with logits that are not finite"),
+        (_nan_in_episode_3, "On episode 3: Answers answers with logits that are not finite"),
+        (lambda support, x: torch.full((len(x), 3), float("inf")), "On episode 0: Answers answers with logits that are not finite"),
+        (
+            lambda support, x: torch.zeros(len(x), 3, dtype=torch.int64),
+            r"On episode 0: Answers must answer with floating.*; got torch\.int64",
+        ),
+        (lambda support, x: torch.zeros(len(x), 3, device="meta"), "On episode 0: Answers must answer .* on cpu; its logits are on meta"),
     ],
-    ids=["raises", "too few columns", "transposed", "nan", "infinite"],
+    ids=["raises", "raises late", "too few columns", "transposed", "nan", "infinite", "integers", "another device"],
 )
 def test_a_learner_that_breaks_its_contract_is_named_with_its_episodes(answer: Callable[[Examples, Tensor], Tensor], told: str) -> None:
     learner = Answers(answer).train()
@@ -223,7 +236,10 @@ def test_a_stochastic_learner_answers_the_same_again_and_leaves_the_global_gener
     assert np.array_equal(evaluate(learner, store, SPEC, episodes=30, start=60).correct, first.correct[60:90])
     assert len({row.tobytes() for row in first.correct}) > 50  # each episode has numbers of its own
     undeclared = Answers(lambda support, x: torch.rand(len(x), 3))
-    assert not same(evaluate(undeclared, store, SPEC, episodes=100), evaluate(undeclared, store, SPEC, episodes=100))
+    with pytest.raises(
+        LearnerError, match=r"On episode 0: Answers draws from the global generator of torch.*LearnerTags\(stochastic=True\)"
+    ):
+        evaluate(undeclared, store, SPEC, episodes=100)
 
 
 def test_numbers_from_the_episodes_seed_are_the_same_in_every_split() -> None:

@@ -322,7 +322,7 @@ def test_learner_that_raises_is_reported_by_name_and_episode(tiny: Path, tmp_pat
         "    def adapt(self, support, ways):\n"
         "        raise ZeroDivisionError('no luck')\n"
     )
-    with pytest.raises(LearnerError, match=r"Broken failed on episodes 0 to 63: ZeroDivisionError: no luck"):
+    with pytest.raises(LearnerError, match=r"On episode 0: Broken failed: ZeroDivisionError: no luck"):
         run(resolve(str(tiny), learner=f"{broken}:Broken"), place=Place(out=tmp_path / "runs"), progress=listener)
 
 

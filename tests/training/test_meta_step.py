@@ -91,14 +91,34 @@ class Odd(Learner):
         return self.loss(self.weight)
 
 
+class _Unfit(torch.autograd.Function):
+    """An operation whose gradient cannot be computed."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:  # type: ignore[override]  # torch declares any arguments
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:  # type: ignore[override]  # torch declares any arguments
+        raise RuntimeError("no way back")
+
+
 @pytest.mark.parametrize(
     ("loss", "found"),
-    [(lambda w: w.sum() * float("nan"), "nan"), (lambda w: w.sum() / 0, "inf"), (lambda w: w * 2, r"of shape \(2,\)")],
+    [
+        (lambda w: w.sum() * float("nan"), "it must be a finite scalar and is nan"),
+        (lambda w: w.sum() / 0, "it must be a finite scalar and is inf"),
+        (lambda w: w * 2, r"it must be a finite scalar and is of shape \(2,\)"),
+        (lambda w: w.sum().item(), "it must be a finite scalar and is a float"),
+        (lambda w: w.detach().sum(), "it has no gradient. Is there a detach"),
+        (lambda w: w.no_such_thing, r"AttributeError: .* at test_meta_step\.py"),
+        (lambda w: _Unfit.apply(w).sum(), "its gradient failed: RuntimeError: no way back"),
+    ],
 )
-def test_a_loss_that_is_no_finite_scalar_is_told_with_its_step_and_changes_no_weight(loss: Callable[[Tensor], Tensor], found: str) -> None:
+def test_a_loss_that_cannot_be_used_is_told_with_its_step_and_changes_no_weight(loss: Callable[[Tensor], Tensor], found: str) -> None:
     learner = Odd(loss)
     learner.meta_step.fill_(41)
-    with pytest.raises(LearnerError, match=rf"Odd must be a finite scalar; at step 41 it is {found}"):
+    with pytest.raises(LearnerError, match=rf"meta_loss of Odd at step 41: {found}"):
         meta_step(learner, torch.optim.SGD(learner.parameters(), lr=1.0), [toy_batch(1)])
     assert learner.weight.tolist() == [1, 1]
 

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from metashot.episodes import EpisodeBatch, EpisodeSampler, EpisodeSpec
 from metashot.errors import LearnerError, RecipeError
-from metashot.learners import ProtoNet
+from metashot.learners import Learner, ProtoNet
 from metashot.training import Validation, meta_train, step_decay
 from metashot.training.checkpoints import weights_bytes
-from tests.toy_learners import tiny_backbone, toy_store
+from tests.toy_learners import Wrapped, tiny_backbone, toy_store
 from tests.toy_training import CutAt, toy_validation, train
 
 LOSSES = [0.5, 0.2, 0.4, 0.2, 0.3]  # the lowest at steps 8 and 16
@@ -119,7 +119,7 @@ def test_a_loss_that_is_not_finite_names_its_step() -> None:
 
     store, learner = toy_store(), Breaks(tiny_backbone())
     sampler = EpisodeSampler(store.labels, EpisodeSpec(3, 1, 2))
-    with pytest.raises(LearnerError, match="meta_loss of Breaks must be a finite scalar; at step 2 it is nan"):
+    with pytest.raises(LearnerError, match="meta_loss of Breaks at step 2: it must be a finite scalar and is nan"):
         meta_train(learner, sampler, store.fetch, steps=5, optimiser=torch.optim.Adam(learner.parameters()), select="last")
 
 
@@ -132,8 +132,21 @@ def test_a_meta_loss_that_raises_is_told_with_learner_and_step() -> None:
 
     store, learner = toy_store(), Raises(tiny_backbone())
     sampler = EpisodeSampler(store.labels, EpisodeSpec(3, 1, 2))
-    with pytest.raises(LearnerError, match="Raises failed in meta_loss at step 2: ZeroDivisionError: no luck"):
+    with pytest.raises(LearnerError, match="meta_loss of Raises at step 2: ZeroDivisionError: no luck"):
         meta_train(learner, sampler, store.fetch, steps=5, optimiser=torch.optim.Adam(learner.parameters()), select="last")
+
+
+def test_what_goes_wrong_inside_is_told_with_the_step() -> None:
+    def fails(learner: Learner) -> Validation:
+        raise LearnerError("On episode 3: no luck.")
+
+    with pytest.raises(LearnerError, match=r"In the validation after step 4: On episode 3: no luck\."):
+        train(None, validate=fails)
+    store, learner = toy_store(), Wrapped(tiny_backbone())  # a backbone is no learner: its features are no predictor
+    sampler = EpisodeSampler(store.labels, EpisodeSpec(3, 1, 2))
+    optimiser = torch.optim.Adam(learner.parameters())
+    with pytest.raises(LearnerError, match="meta_loss of Wrapped at step 0: .*has no attribute 'adapt'"):
+        meta_train(learner, sampler, store.fetch, steps=5, optimiser=optimiser, select="last")
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
