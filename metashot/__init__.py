@@ -29,6 +29,8 @@ _HOMES = {
     "interval": "stats",
     "make_store": "data",
     "meta_train": "training.meta_train",
+    "register_backbone": "registry",
+    "register_dataset": "registry",
     "register_learner": "registry",
 }
 
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from .learners import LearnerTags as LearnerTags
     from .learners import Predictor as Predictor
     from .learners import ProtoNet as ProtoNet
+    from .registry import register_backbone as register_backbone
+    from .registry import register_dataset as register_dataset
     from .registry import register_learner as register_learner
     from .seeding import generator as generator
     from .stats import EpisodeLog as EpisodeLog

@@ -1,11 +1,12 @@
 """The errors metashot raises: each is a `MetashotError` and also the builtin that it refines."""
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from traceback import extract_tb
+from traceback import walk_tb
 
-_PACKAGE = str(Path(__file__).parent)
+_NOT_THEIRS = {"metashot", "torch", "torchvision", "numpy", "scipy", "PIL"} | sys.stdlib_module_names
 
 
 class MetashotError(Exception):
@@ -53,9 +54,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
 
 
 def described(error: BaseException) -> str:
-    """What somebody else's code raised: kind, text, and the last line of it that is neither metashot's nor installed."""
-    frames = [
-        frame for frame in extract_tb(error.__traceback__) if _PACKAGE not in frame.filename and "site-packages" not in frame.filename
+    """What somebody else's code raised: kind, text, and the last line that is theirs, not metashot's or a well-known library's."""
+    lines = [
+        (frame.f_code.co_filename, line)
+        for frame, line in walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in _NOT_THEIRS
     ]
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    place = f" at {Path(lines[-1][0]).name}:{lines[-1][1]}" if lines else ""
     return f"{type(error).__name__}: {error}{place} (--debug shows the traceback)"

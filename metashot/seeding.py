@@ -70,7 +70,7 @@ def generator(seed: "int | torch.Tensor", purpose: str, index: int = 0) -> "torc
 
 @contextmanager
 def seeded(seed: SupportsIndex, purpose: str, index: int = 0) -> Iterator[None]:
-    """For code that draws from global generators (torch's, NumPy's, Python's): seeded by (seed, purpose, index) inside, untouched outside."""
+    """The global generators of torch, NumPy and Python, seeded by (seed, purpose, index) inside, and outside as if nothing was drawn."""
     import random
 
     import torch

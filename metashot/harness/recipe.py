@@ -4,11 +4,11 @@ The layers, each over the one before: the benchmark's sections, the recipe's sec
 `[budget.<b>]`, `--learner`, `--set`. Notes add up instead. Every value knows where it came from.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import registry
 from ..errors import RecipeError, unknown_name
 from .published import published
 from .recipe_faults import SECTIONS, error_of, file_faults, set_faults, whole_faults
@@ -21,8 +21,6 @@ from .recipe_model import Recipe as Recipe
 from .recipe_model import Schedule as Schedule
 from .recipe_model import Train as Train
 from .recipe_model import model_form
-
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # a name as the registry has them, not a path or module:Class
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +137,7 @@ def _file(name_or_path: str, learner: str | None) -> tuple[RecipeFile, str | Non
 
 
 def _is_learner(learner: str) -> bool:
-    if _PLAIN.fullmatch(learner):
+    if registry.NAME.fullmatch(learner):
         return True
     place, colon, cls = learner.rpartition(":")
     return bool(colon and place) and cls.isidentifier()
@@ -213,7 +211,7 @@ def _name(
         plain, marked, own = recipe_file.name, bool(changes), not recipe_file.registered
     else:
         assert learner is not None  # a benchmark alone was refused
-        plain_learner = _PLAIN.fullmatch(learner) is not None
+        plain_learner = registry.NAME.fullmatch(learner) is not None
         given = {"learner.name"} if plain_learner else set()
         plain = f"{benchmark}-{learner if plain_learner else learner.rpartition(':')[2]}"
         changes = {key: value for key, value in changes.items() if key not in given}

@@ -191,7 +191,7 @@ def _meta_loss(learner: Learner, batch: EpisodeBatch) -> Tensor:
         found = f"of shape {shape}" if shape else loss.item() if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
         raise LearnerError(f"{_at(learner)}: it must be a finite scalar and is {found}. Try a lower learning rate, or mend the learner.")
     if not loss.requires_grad:
-        raise LearnerError(f"{_at(learner)}: it has no gradient. Is there a detach, an argmax or a no_grad on the way, or nothing to train?")
+        raise LearnerError(f"{_at(learner)}: it has no gradient. Is there a detach, argmax or no_grad on the way, or nothing to train?")
     return loss
 
 

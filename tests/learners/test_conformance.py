@@ -1,0 +1,59 @@
+"""Every built-in learner keeps every promise of a learner. Which there are, the registry says, so that none is forgotten."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from metashot import registry
+from metashot.errors import RecipeError
+from metashot.harness.arguments import parameters_of
+from metashot.harness.build import make_learner
+from metashot.learners import Learner
+from metashot.testing import parametrize_with_checks, tiny_backbone
+
+# Registered name -> arguments that make a small instance.
+SMALL: Mapping[str, Mapping[str, Any]] = {
+    "protonet": {},
+}
+# Class -> check -> the reason why its promise is not kept.
+EXPECTED: Mapping[str, Mapping[str, str]] = {}
+
+
+def built_in() -> set[str]:
+    return {name for name, target in registry.names("learners").items() if target.startswith("metashot.")}
+
+
+def instances(name: str) -> list[Learner]:
+    """A small instance for each `batch_norm` that the learner accepts."""
+    if not any(parameter.name == "batch_norm" for parameter in parameters_of(registry.load("learners", name))):
+        return [make_learner(name, SMALL[name], backbone=tiny_backbone, ways=5)]
+    learners = []
+    for batch_norm in ("running", "support", "transductive"):
+        try:
+            learners.append(make_learner(name, {**SMALL[name], "batch_norm": batch_norm}, backbone=tiny_backbone, ways=5))
+        except RecipeError as refusal:
+            assert "batch_norm" in str(refusal)  # noqa: PT017
+    return learners
+
+
+def test_every_built_in_learner_has_a_small_instance() -> None:
+    assert built_in() == set(SMALL)
+
+
+def test_a_forgotten_learner_is_noticed_and_a_plugin_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered = {**registry.names("learners"), "new": "metashot.learners.new:New", "theirs": "plugin:Theirs"}
+    monkeypatch.setattr(registry, "names", lambda group: registered)
+    assert built_in() - set(SMALL) == {"new"}
+
+
+def test_every_accepted_batch_norm_is_checked() -> None:
+    assert [learner.batch_norm for learner in instances("protonet")] == ["running", "transductive"]
+
+
+@parametrize_with_checks(
+    [learner for name in sorted(built_in() & set(SMALL)) for learner in instances(name)],
+    expected_failures=lambda learner: EXPECTED.get(type(learner).__name__, {}),
+)
+def test_conformance(learner: Learner, check: Any) -> None:
+    check(learner)
