@@ -24,6 +24,7 @@ from ..training import Checkpoints, Trained, meta_train
 from ..training.checkpoints import FINAL, read_state, read_weights
 from .build import build_learner, build_optimiser, build_schedule, build_stores
 from .cells import cell_spec, evaluate_cells
+from .curves import Curves
 from .evaluate import episode_sampler, validation
 from .identity import foreign_code
 from .progress import RunProgress
@@ -158,7 +159,7 @@ class _Run:
             progress=self.progress,
         )
 
-    def _train(self, train: Train, learner: Learner, pool: ImageStore, checkpoints: Checkpoints) -> Trained:
+    def _train(self, train: Train, learner: Learner, pool: ImageStore, checkpoints: Checkpoints, curves: str = "curves.csv") -> Trained:
         """The episodic stage, selected on validation classes by episodes shaped like those of the first cell."""
         device = self.place.device
         validate = None
@@ -170,6 +171,7 @@ class _Run:
         if done:
             self.progress.told(f"{self.recipe.name}: training goes on from step {done:,} of {train.steps:,}.")
         self.progress.training(self.recipe.name, done, train.steps)
+        before = read_state(checkpoints.folder / str(done))["history"] if done else ()
         return meta_train(
             learner,
             episode_sampler(pool, EpisodeSpec(train.ways, train.shots, train.queries), torch_seed(self.seed, "training episodes")),
@@ -186,7 +188,7 @@ class _Run:
             patience=train.patience,
             checkpoints=checkpoints,
             device=device,
-            progress=self.progress,
+            progress=Curves(self.folder / curves, before, self.progress),
         )
 
     def _retrain(self, train: Train, learner: Learner, pool: ImageStore, checkpoints: Checkpoints, selected: Trained) -> Trained:
@@ -196,7 +198,7 @@ class _Run:
         """
         learner.load_state_dict(build_learner(self.recipe, pool.item_shape, seed=self.seed).state_dict())
         again = train.model_copy(update={"steps": selected.best_step, "select": "last", "patience": None})
-        state = self._train(again, learner, pool, Checkpoints(checkpoints.folder / "retrain", checkpoints.about))
+        state = self._train(again, learner, pool, Checkpoints(checkpoints.folder / "retrain", checkpoints.about), "curves-retrain.csv")
         seconds = selected.seconds + state.seconds
         return replace(state, best_value=selected.best_value, history=selected.history, seconds=seconds)
 

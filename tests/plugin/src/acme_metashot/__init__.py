@@ -1,0 +1,1 @@
+"""A learner, a backbone and a data set for metashot."""
