@@ -51,7 +51,7 @@ docs check-docs: $(VENV)/installed-test
 
 check-tests: $(VENV)/installed-test
 	@echo "== tests (pytest; METASHOT_DATA=$${METASHOT_DATA:-unset}, METASHOT_REFERENCE=$${METASHOT_REFERENCE:-unset})"
-	@$(BIN)/python -m pytest --quiet --numprocesses=$(JOBS) -rfEs $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --quiet --numprocesses=$(JOBS) --dist=loadfile -rfEs $(PYTEST_ARGS)
 
 format: $(VENV)/installed-test
 	@echo "== format (ruff)"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class ImageStore:
         episode_groups: class -> group for an episode sampler that may use at most one class of each group; None if it is free.
         provenance: where the images come from and what was done to them; JSON-valued.
         fingerprint: SHA-256 (hex) of images, labels, names and ids; the same content has the same fingerprint wherever it lies.
+        folder: where the store lies on disk, None if it is in memory; has no part in what the store is.
 
     Raises:
         DataError: if the fields do not fit each other; names the field.
@@ -48,6 +50,7 @@ class ImageStore:
     episode_groups: Mapping[int, int] | None
     provenance: Mapping[str, Any]
     fingerprint: str
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or not self.images.size:

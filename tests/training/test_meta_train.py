@@ -145,7 +145,7 @@ def test_what_goes_wrong_inside_is_told_with_the_step() -> None:
     store, learner = toy_store(), Wrapped(tiny_backbone())  # a backbone is no learner: its features are no predictor
     sampler = EpisodeSampler(store.labels, EpisodeSpec(3, 1, 2))
     optimiser = torch.optim.Adam(learner.parameters())
-    with pytest.raises(LearnerError, match="meta_loss of Wrapped at step 0: .*has no attribute 'adapt'"):
+    with pytest.raises(LearnerError, match=r"meta_loss of Wrapped at step 0: .*has no attribute 'adapt'"):
         meta_train(learner, sampler, store.fetch, steps=5, optimiser=optimiser, select="last")
 
 
