@@ -31,9 +31,10 @@ def test_every_registered_file_is_sound_and_of_the_kind_its_name_says() -> None:
     kinds = {name: find(name).kind for name in registered()}
     assert {name for name, kind in kinds.items() if kind == "table"} == {name for name in kinds if name.startswith("table-")}
     benchmarks = {name for name, kind in kinds.items() if kind == "benchmark"}
-    assert benchmarks == {*(f"omniglot-{ways}w{shots}s" for ways in (5, 20) for shots in (1, 5)), "glyphs-5w1s", "glyphs-5w5s"}
+    five_ways = {f"{data}-5w{shots}s" for data in ("glyphs", "omniglot", "mini-imagenet", "cifar-fs", "fc100") for shots in (1, 5)}
+    assert benchmarks == five_ways | {"omniglot-20w1s", "omniglot-20w5s"}
     recipes = {name for name, kind in kinds.items() if kind == "recipe"}
-    assert recipes == {f"{name}-protonet" for name in benchmarks}
+    assert recipes == {f"{name}-protonet" for name in benchmarks if not name.startswith(("cifar-fs", "fc100"))}
     assert all(find(name).tables["benchmark"] == name.rpartition("-")[0] for name in recipes)
     assert all(find(name).tables["schema"] == 1 for name in kinds)
 
