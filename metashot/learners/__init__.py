@@ -5,4 +5,6 @@ from .base import Learner as Learner
 from .base import LearnerTags as LearnerTags
 from .base import Predictor as Predictor
 from .base import answered as answered
+from .gradient import GradientLearner as GradientLearner
+from .maml import MAML as MAML
 from .protonet import ProtoNet as ProtoNet
