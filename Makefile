@@ -68,10 +68,12 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "== installing metashot; the first time this takes some minutes"
+	@rm -rf metashot.egg-info # an old one would hide new entry points from whatever runs in this folder
 	@$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/installed-test: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "== installing metashot with its test and docs tools; the first time this takes some minutes"
-	@$(INSTALL) --editable '.[test,docs]'
+	@rm -rf metashot.egg-info
+	@$(INSTALL) --editable '.[test,docs,plots]'
 	@touch $@ $(VENV)/installed

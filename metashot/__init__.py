@@ -32,12 +32,14 @@ _HOMES = {
     "register_backbone": "registry",
     "register_dataset": "registry",
     "register_learner": "registry",
+    "wrapped": "data",
 }
 
 if TYPE_CHECKING:
     from .backbones import Conv4 as Conv4
     from .data import ImageStore as ImageStore
     from .data import make_store as make_store
+    from .data import wrapped as wrapped
     from .episodes import EpisodeBatch as EpisodeBatch
     from .episodes import EpisodeLoader as EpisodeLoader
     from .episodes import EpisodePlan as EpisodePlan

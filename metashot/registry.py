@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
@@ -134,7 +135,7 @@ def _decorator(group: Group, name: str) -> Callable[[Target], Target]:
         if not callable(target):
             raise RecipeError(f"The {kind} {name!r} is a {type(target).__name__}, not a class or function; register what makes it.")
         if group == "learners" and isinstance(target, type):
-            _check_adapt(target)
+            check_adapt(target)
         # A notebook cell that runs again defines the same class anew, and an installed class may be decorated too; that is no conflict.
         taken = names(group).get(name)
         again = taken == _reference(target) and _has_own_name(target)
@@ -146,7 +147,7 @@ def _decorator(group: Group, name: str) -> Callable[[Target], Target]:
     return register
 
 
-def _check_adapt(learner: type) -> None:
+def check_adapt(learner: type) -> None:
     """What can be told of a learner's class without torch: it is complete, and `adapt` takes an episode's support and ways.
 
     Raises:
@@ -156,8 +157,13 @@ def _check_adapt(learner: type) -> None:
     if not callable(getattr(learner, "adapt", None)):
         raise LearnerError(f"{name} has no method adapt, so it is no learner: subclass metashot.Learner and {remedy}")
     if inspect.isabstract(learner):
-        missing = ", ".join(sorted(getattr(learner, "__abstractmethods__", ())))
-        raise LearnerError(f"{name} leaves {missing} to be written, so no learner can be made of it: write it in {name}.")
+        missing = sorted(getattr(learner, "__abstractmethods__", ()))
+        near = [close for each in missing for close in get_close_matches(each, vars(learner), n=1)]
+        spelt = f" Is {near[0]} a misspelling of it?" if near else ""
+        features = " One that writes adapt_features derives from FeatureLearner." if "adapt_features" in vars(learner) else ""
+        raise LearnerError(
+            f"{name} leaves {', '.join(missing)} to be written, so no learner can be made of it: write it in {name}.{spelt}{features}"
+        )
     adapt = inspect.getattr_static(learner, "adapt")
     if inspect.isfunction(adapt):
         try:
@@ -206,7 +212,9 @@ def _imported(kind: str, reference: str, distribution: str = "") -> Callable[...
 
     def broken(error: BaseException) -> RecipeError:
         origin = f" of the package {distribution}" if distribution else ""
-        here = f" There is a {where}.py here: for that write ./{where}.py:{attribute}." if Path(f"{where}.py").is_file() else ""
+        meant = Path(f"{where}.py")
+        path = meant if meant.is_absolute() or meant.parts[:1] == ("..",) else f"./{meant}"
+        here = f" There is such a file: for that write {path}:{attribute}." if meant.is_file() else ""
         return RecipeError(f"The {kind} {reference}{origin} cannot be imported: {_reason(error, module_name)}{here}")
 
     try:
@@ -217,13 +225,21 @@ def _imported(kind: str, reference: str, distribution: str = "") -> Callable[...
         try:
             target = getattr(target, part)  # not vars(): a module may resolve its names lazily, as metashot does
         except AttributeError:
-            raise unknown_name(f"{kind} in {where}", attribute, (name for name in dir(target) if not name.startswith("_"))) from None
+            raise unknown_name(f"{kind} in {where}", attribute, _own_names(target)) from None
         except (Exception, SystemExit) as error:
             raise broken(error) from error
     if not callable(target):
         raise RecipeError(f"The {kind} {reference} is a {type(target).__name__}, not a class or function.")
     found: Callable[..., Any] = target
     return found
+
+
+def _own_names(target: Any) -> list[str]:
+    """What a module defines itself and may be meant; of anything else, all its public names."""
+    public = [name for name in dir(target) if not name.startswith("_")]
+    inside, where = getattr(target, "__dict__", {}), getattr(target, "__name__", "")
+    own = [name for name in public if getattr(inside.get(name), "__module__", None) == where]
+    return own or public
 
 
 def _reason(error: BaseException, module_name: str) -> str:

@@ -21,7 +21,9 @@ COMMANDS = [line.removeprefix("metashot ") for line in PAGE.splitlines() if line
 
 REFUSED = {
     "bench glyphs-5w1s --learner acme-maen": "Unknown learner 'acme-maen'. Did you mean acme-mean?",
-    "bench glyphs-5w1s --learner acme-mean --set learner.power=-1": "learner: power must be above 0; got -1.0.",
+    "bench glyphs-5w1s --learner acme-mean --set learner.power=-1": (
+        "learner: AcmeMean refuses its arguments: power must be above 0; got -1.0."
+    ),
 }
 
 # Several command lines in one process, since each process spends its first seconds on importing torch.

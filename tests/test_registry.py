@@ -464,7 +464,7 @@ def test_a_file_that_was_meant_is_hinted_at(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "my_own_learner.py").write_text("class Mine: pass\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [each for each in sys.path if each])  # as the console script has it
-    with pytest.raises(RecipeError, match=r"There is a my_own_learner\.py here: for that write \./my_own_learner\.py:Mine\.$"):
+    with pytest.raises(RecipeError, match=r"There is such a file: for that write \./my_own_learner\.py:Mine\.$"):
         load("learners", "my_own_learner:Mine")
     assert load("learners", "./my_own_learner.py:Mine").__name__ == "Mine"
 

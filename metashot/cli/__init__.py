@@ -29,6 +29,12 @@ app.command("metashot.cli.bench:bench", name="bench", help="Train or reuse, eval
 app.command("metashot.cli.evaluation:evaluation", name="eval", help="Evaluate a checkpoint on any data set, ways and shots.")
 app.command("metashot.cli.check:check", name="check", help="Run the conformance suite on a learner.")
 app.command("metashot.cli.learners:learners", name="learners", help="List the registered learners, or show one.")
+app.command("metashot.cli.show:show", name="show", help="Draw an episode of a data set.")
+data_sets = App(name="data", help="List the data sets, prepare one, or say what it holds.")
+data_sets.command("metashot.cli.data:list_data", name="list", help="List the registered data sets, and whether they are at hand.")
+data_sets.command("metashot.cli.data:prepare", name="prepare", help="Build the stores of a data set.")
+data_sets.command("metashot.cli.data:info", name="info", help="Say what a prepared data set holds, and what its splits share.")
+app.command(data_sets)
 
 _USAGE, _FAILURE, _INTERRUPTED = 2, 1, 130
 

@@ -102,9 +102,11 @@ def bench(
     for each in to_run:  # and so are wrong arguments, before anything is trained
         check_components(each.recipe)
     finished = [Side(Result.load(path), path) for path in others if isinstance(path, Path)]
+    place = Place(out=out, data_root=data_root, download=download, device=device)
     for side in finished:
         check_cells([each.recipe for each in resolved], side)
-    place = Place(out=out, data_root=data_root, download=download, device=device)
+        if side.folder.resolve() in [place.folder(each.recipe, seed).resolve() for each in resolved]:
+            raise RecipeError(f"{side.folder} would be compared with itself; name another run, or a learner.")
     if dry_run:
         _print_plans(to_run, seed, place, as_json=json_)
     else:

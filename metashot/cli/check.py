@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from textwrap import indent, wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,6 +47,8 @@ def check(
     *,
     set_: Annotated[Sequence[str], Parameter(name="--set", negative="")] = (),
     expect: Annotated[Sequence[str], Parameter(negative="")] = (),
+    item_shape: str = "1,8,8",
+    double: Annotated[bool, Parameter(negative="")] = False,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Run the conformance suite on a learner: which promises does it keep, which not, and how to mend those.
@@ -61,18 +64,23 @@ def check(
     expect
         A check that is expected to fail and the reason, for example --expect check_support_order="reads the support in order"; may be
         repeated. One that does not fail counts as broken.
+    item_shape
+        Of the made-up items, as channels,height,width: that of the images which the learner is made for, if it is made for one.
+    double
+        Check in float64, where an iterative method agrees with itself in spite of rounding.
     json_
         Print JSON instead of lines.
     """
     registry.check_name("learners", learner)
     arguments = _arguments(set_)
-    expected = _expected(expect)
-    from ..testing import check_learner
+    expected, shape = _expected(expect), _shape(item_shape)
+    from ..testing import CHECKS, check_learner
+    from ..testing.causes import first_to_mend
 
     checked = []
     with redirect_stdout(sys.stderr):  # what a learner prints is no result
-        for variant, made in _made(learner, arguments).items():
-            found = check_learner(made, expected_failures=expected, on_fail="collect")
+        for variant, made in _made(learner, arguments, shape).items():
+            found = check_learner(made, expected_failures=expected, on_fail="collect", item_shape=shape, double=double)
             checked.append(_Checked(learner, variant, made.batch_norm, found))
     if json_:
         print(json.dumps([each.to_dict() for each in checked], indent=1), flush=True)
@@ -82,7 +90,10 @@ def check(
     broken = [result.name for result in results if result.status == "failed"]
     if broken:
         asked = sum(result.status != "skipped" for result in results)
-        raise LearnerError(f"{len(broken)} of {asked} promises broken: {_listed(dict.fromkeys(broken))}.")
+        names = [name for name in CHECKS if name in broken]
+        first = first_to_mend(results) if len(names) > 1 else None
+        advice = f" Begin with {first}: the others may follow from it." if first else ""
+        raise LearnerError(f"{len(broken)} of {asked} promises broken: {_listed(names)}.{advice}")
 
 
 def _arguments(settings: Sequence[str]) -> dict[str, Any]:
@@ -107,7 +118,17 @@ def _expected(options: Sequence[str]) -> dict[str, str]:
     return expected
 
 
-def _made(name: str, arguments: Mapping[str, Any]) -> "dict[str, Learner]":
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(size) for size in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise RecipeError(f"--item-shape must be positive integers, such as 1,28,28 for channels, height and width; got {text!r}.")
+    return shape
+
+
+def _made(name: str, arguments: Mapping[str, Any], item_shape: tuple[int, ...]) -> "dict[str, Learner]":
     """The learner, once for each `batch_norm` it accepts if it asks for that and none is set; keyed by that setting.
 
     Raises:
@@ -120,7 +141,7 @@ def _made(name: str, arguments: Mapping[str, Any]) -> "dict[str, Learner]":
 
     def made(settings: Mapping[str, Any]) -> "Learner":
         with seeded(0, "initial weights"):
-            return make_learner(name, settings, backbone=tiny_backbone, ways=_WAYS)
+            return make_learner(name, settings, backbone=partial(tiny_backbone, item_shape), ways=_WAYS)
 
     asks = any(parameter.name == "batch_norm" for parameter in parameters_of(registry.load("learners", name)))
     if not asks or "batch_norm" in arguments:
@@ -142,14 +163,23 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _print(checked: Sequence[_Checked]) -> None:
+    """A line a check; what several of them found is told once."""
+    from ..testing.causes import cause, told_elsewhere
+
     counts = dict.fromkeys(_WORDS, 0)
+    told: dict[tuple[str, str], str] = {}  # check and what it found -> the variant that it was told of
     for each in checked:
         print(each.title)
+        elsewhere = told_elsewhere(each.results)
         for result in each.results:
             counts[result.status] += 1
             aside = f" ({result.message})" if result.status in ("expected", "skipped") else ""
-            print(f"  {_WORDS[result.status]:<10}{result.name}{aside}")
             if result.status == "failed":
+                variant = told.setdefault((result.name, cause(result.message)), each.variant)
+                same = elsewhere.get(result.name) or (f"with {variant}" if variant != each.variant else "")
+                aside = f" (as in {same})" if result.name in elsewhere else f" (as {same})" if same else ""
+            print(f"  {_WORDS[result.status]:<10}{result.name}{aside}")
+            if result.status == "failed" and not aside:
                 print(indent("\n".join(wrap(result.message, _WIDTH, break_long_words=False, break_on_hyphens=False)), " " * 12))
         print()
     print(", ".join(f"{count} {_WORDS[status]}" for status, count in counts.items()) + ".", flush=True)

@@ -17,12 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, MissingDataError, unknown_name
-from .archives import content_digest, open_members
+from .archives import open_members
 from .decoding import decode_image
 from .downloads import download_archive
 from .omniglot_catalogue import Catalogue, Ranges, check_members, class_name, official
 from .places import cache_folder, downloads_folder, find_raw
 from .prepared import Contents, build_store
+from .progress import track
+from .sources import digest_of, not_prepared_so, recalled_instead, remember
 from .store import ImageStore
 
 _SIDE = 105  # pixels of a published drawing
@@ -99,6 +101,8 @@ def omniglot(
             filter in grey.
         download: fetch the official archives into the cache if the data is not found.
 
+    If the data is not found, and no `root` was given, stores that were prepared before with these arguments are opened all the same.
+
     Returns:
         Split name -> store; classes are sorted by alphabet, character and turn, items by class and drawing; groups are alphabets.
 
@@ -108,7 +112,17 @@ def omniglot(
         UnknownNameError: if split, rotations or resize is not one of those above.
         MetashotError: if the cache cannot be written.
     """
-    return stores(find_sources(root, download=download), official(split), rotations=rotations, invert=invert, size=size, resize=resize)
+    catalogue = official(split)
+    missing: MissingDataError | None = None
+    sources: Mapping[str, Path] = {}
+    try:
+        sources = find_sources(root, download=download)
+        digests: Mapping[str, str] = _digests(sources)
+    except MissingDataError as error:
+        missing, digests = error, recalled_instead("omniglot", error, root=root).digests
+    made = _stores(sources, digests, catalogue, rotations=rotations, invert=invert, size=size, resize=resize, missing=missing)
+    remember("omniglot", digests, {"stores": [store.folder.parent.name for store in made.values() if store.folder]})
+    return made
 
 
 def find_sources(
@@ -156,8 +170,26 @@ def stores(
     resize: str = "nearest",
 ) -> dict[str, ImageStore]:
     """Split name -> store of the `catalogue`, from `sources` (archive -> zip file or folder); the rest as for `omniglot`."""
+    return _stores(sources, _digests(sources), catalogue, rotations=rotations, invert=invert, size=size, resize=resize)
+
+
+def _digests(sources: Mapping[str, Path]) -> dict[str, str]:
+    return {archive: digest_of(path) for archive, path in sorted(sources.items())}
+
+
+def _stores(
+    sources: Mapping[str, Path],
+    digests: Mapping[str, str],
+    catalogue: Catalogue,
+    *,
+    rotations: str | Mapping[str, str],
+    invert: bool,
+    size: int,
+    resize: str,
+    missing: MissingDataError | None = None,
+) -> dict[str, ImageStore]:
+    """The stores of sources with these `digests`; if the sources themselves are `missing`, then only stores that are there."""
     chosen = _rotations_of_parts(rotations, catalogue.parts)
-    digests = {archive: content_digest(path) for archive, path in sorted(sources.items())}
     made = {}
     for part in catalogue.parts:
         steps = Preprocessing(size=size, resize=resize, invert=invert, turned=chosen[part] != "none")
@@ -165,13 +197,14 @@ def stores(
         key = {
             "data set": "omniglot",
             "steps": _STEPS,
-            "sources": digests,
+            "sources": dict(digests),
             "characters": characters,
             "drawings": catalogue.drawings,
             **vars(steps),
             "decoder": None if resize == "nearest" else metadata.version("pillow"),  # its filters may change; picking pixels cannot
         }
-        store = build_store(cache_folder() / "stores", key=key, fill=_filler(sources, digests, catalogue, part, steps))
+        fill = _filler(sources, digests, catalogue, part, steps, missing)
+        store = build_store(cache_folder() / "stores", key=key, fill=fill)
         if chosen[part] == "episode":
             store = replace(store, episode_groups={label: int(base) for label, base in enumerate(store.base_class)})
         made[part] = store
@@ -193,9 +226,16 @@ def _rotations_of_parts(rotations: str | Mapping[str, str], parts: Mapping[str, 
 
 
 def _filler(
-    sources: Mapping[str, Path], digests: Mapping[str, str], catalogue: Catalogue, part: str, steps: Preprocessing
+    sources: Mapping[str, Path],
+    digests: Mapping[str, str],
+    catalogue: Catalogue,
+    part: str,
+    steps: Preprocessing,
+    missing: MissingDataError | None,
 ) -> Callable[[], Contents]:
     def fill() -> Contents:
+        if missing is not None:
+            raise not_prepared_so("omniglot", missing) from None
         characters = catalogue.characters(part)
         turns = 4 if steps.turned else 1
         drawings = catalogue.drawings
@@ -204,7 +244,7 @@ def _filler(
         copies = np.arange(images).reshape(-1, 1, drawings)  # (characters, 1, drawings)
         return Contents(
             shape=(images * turns, 1, steps.size, steps.size),
-            blocks=_blocks(sources, catalogue, characters, steps),
+            blocks=_blocks(sources, catalogue, characters, steps, part),
             labels=np.repeat(np.arange(classes), drawings),
             class_names=tuple(
                 class_name(*each) + (f"/rot{90 * turn:03d}" if steps.turned else "") for each in characters for turn in range(turns)
@@ -225,20 +265,22 @@ def _filler(
 
 
 def _blocks(
-    sources: Mapping[str, Path], catalogue: Catalogue, characters: list[tuple[str, int]], steps: Preprocessing
+    sources: Mapping[str, Path], catalogue: Catalogue, characters: list[tuple[str, int]], steps: Preprocessing, part: str
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """The items of one character after the other, (turns * drawings, 1, size, size)."""
     with ExitStack() as stack:
         opened = {archive: stack.enter_context(open_members(path)) for archive, path in sources.items()}
         names = {archive: check_members(members, catalogue, archive, where=sources[archive]) for archive, members in opened.items()}
         home = {alphabet: archive for archive, alphabets in catalogue.archives.items() for alphabet in alphabets}
-        for alphabet, character in characters:
+        advance = stack.enter_context(track(f"preparing omniglot {part}", len(characters)))
+        for done, (alphabet, character) in enumerate(characters, start=1):
             archive = home[alphabet]
             drawn = [
                 decode_image(opened[archive].read(name), where=f"{sources[archive]}: {name}", size=(_SIDE, _SIDE))
                 for name in names[archive][alphabet, character]
             ]
             yield steps.apply(np.stack(drawn))
+            advance(done)
 
 
 def _provenance(path: Path, digest: str, archive: str) -> dict[str, Any]:

@@ -8,9 +8,26 @@ from ..errors import MissingDataError
 
 DATA_VARIABLE = "METASHOT_DATA"
 CACHE_VARIABLE = "METASHOT_CACHE"
+PAIRS = ("mini-imagenet-to-cub",)  # data sets whose marks are the folders of others, all of them needed
 DRAWN = ("glyphs",)  # data sets that need no files
 MARKS: Mapping[str, Collection[str]] = {  # by which a data set's own folder is recognised
+    **dict.fromkeys(
+        ("cifar-fs", "fc100"),
+        (
+            *(f"cifar-100-python{ending}" for ending in ("", ".tar.gz", ".tgz", ".tar")),
+            *("meta", "data", "cifar100", "cifar100.zip", "cifar-fs.zip", "train", "val", "test", "apple"),
+        ),
+    ),
+    "cub": (*(f"CUB_200_2011{ending}" for ending in ("", ".tgz", ".tar.gz", ".tar", ".zip")), "images", "001.Black_footed_Albatross"),
+    "mini-imagenet": (
+        *(f"{split}{ending}" for split in ("train", "val", "test") for ending in ("", ".tar.gz", ".tgz", ".tar", ".zip", ".csv")),
+        *(f"images{ending}" for ending in ("", ".tar.gz", ".tgz", ".tar", ".zip")),
+        "mini-imagenet-cache-train.pkl",
+        "miniImageNet_category_split_train_phase_train.pickle",
+    ),
+    "mini-imagenet-to-cub": ("mini-imagenet", "cub"),
     "omniglot": ("images_background.zip", "images_background", "images_evaluation.zip", "images_evaluation"),
+    "tiered-imagenet": ("train", "ILSVRC2012_img_train", "ILSVRC", "Data/CLS-LOC", "CLS-LOC", "images", "n01530575"),
 }
 
 
@@ -29,19 +46,32 @@ def cache_folder() -> Path:
 
 
 def at_hand(name: str, root: Path | str | None = None) -> bool:
-    """Whether raw data of `name` is found, or was downloaded before; nothing is opened."""
-    if name in DRAWN:
+    """Whether raw data of `name` is found or was downloaded before, or its stores were prepared before; no archive is opened.
+
+    Stores that were prepared do not count if a `root` is given: it is a wish to read from there.
+    """
+    from .sources import recalled  # here: it builds on this module
+
+    if name in DRAWN or (root is None and recalled(name) is not None):
         return True
     try:
         folder = find_raw(name, root)
     except MissingDataError:
         folder = downloads_folder(name)
-    return any((folder / mark).exists() for mark in MARKS[name]) if name in MARKS else folder.is_dir()
+    return is_of(name, folder)
+
+
+def is_of(name: str, folder: Path) -> bool:
+    """Whether `folder` looks like that of data set `name`: it has one of its marks, or both halves of a cross-domain pair."""
+    if name not in MARKS:
+        return folder.is_dir()
+    there = [(folder / mark).exists() for mark in MARKS[name]]
+    return all(there) if name in PAIRS else any(there)
 
 
 def downloads_folder(name: str) -> Path:
-    """Where downloads of data set `name` are kept; it need not exist."""
-    return cache_folder() / "downloads" / name
+    """Where downloads of data set `name` are kept; it need not exist. The two divisions of CIFAR-100 share theirs."""
+    return cache_folder() / "downloads" / {"cifar-fs": "cifar-100", "fc100": "cifar-100"}.get(name, name)
 
 
 def find_raw(name: str, root: Path | str | None = None) -> Path:

@@ -11,6 +11,8 @@ from pydantic.errors import PydanticUserError
 
 from ..errors import RecipeError
 
+_NONE = "none"  # how a file or `--set` writes None, for which TOML has no form
+_WRITTEN = {"bool": "true or false", "list[": "[1, 2]", "tuple[": "[1, 2]", "None": _NONE}
 _KEYWORD = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -19,8 +21,8 @@ def checked_arguments(
 ) -> dict[str, Any]:
     """`arguments` as `target` takes them: names and types agree with its signature; lists have become tuples where it asks for those.
 
-    A parameter's type is its annotation. Without one, a default that is a number, a text or a truth value stands for its kind; a type
-    that cannot be evaluated or checked is not checked.
+    A parameter's type is its annotation; where that allows None and no text, the text `none` means None. Without one, a default that is
+    a number, a text or a truth value stands for its kind; a type that cannot be evaluated or checked is not checked.
 
     Args:
         target: a class or factory.
@@ -48,8 +50,9 @@ def checked_arguments(
         try:
             taken[name] = _taken(known[name], value) if name in known else value
         except ValidationError:
-            kind = _kind(known[name])
-            faults.append(f"{what}.{name} expects {inspect.formatannotation(kind)}; got {json.dumps(value)}.")
+            kind = inspect.formatannotation(_kind(known[name]))
+            written = next((f" (written {example})" for part, example in _WRITTEN.items() if part in kind), "")
+            faults.append(f"{what}.{name} expects {kind}{written}; got {json.dumps(value)}.")
     if faults:
         raise RecipeError(" ".join(faults))
     return taken
@@ -84,7 +87,10 @@ def _taken(parameter: inspect.Parameter, value: Any) -> Any:
         adapter = TypeAdapter(kind)
     except PydanticUserError:  # a type that JSON has no form for, or one that pydantic does not know
         return value
-    return adapter.validate_json(json.dumps(value), strict=True)
+    try:
+        return adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError:
+        return adapter.validate_json("null" if value == _NONE else json.dumps(value), strict=True)
 
 
 def _kind(parameter: inspect.Parameter) -> Any:

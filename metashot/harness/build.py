@@ -10,7 +10,7 @@ from torch import nn
 from .. import registry
 from ..data import ImageStore
 from ..errors import DataError, LearnerError, MetashotError, RecipeError, described
-from ..learners import Learner
+from ..learners import Learner, LearnerTags
 from ..seeding import seeded
 from ..training import Schedule, constant, step_decay
 from .arguments import checked_arguments, parameters_of
@@ -118,6 +118,8 @@ def make_learner(name: str, arguments: Mapping[str, Any], *, backbone: Callable[
         LearnerError: if what it makes is no `metashot.Learner`.
     """
     target = registry.load("learners", name)
+    if isinstance(target, type) and issubclass(target, Learner):
+        registry.check_adapt(target)
     supplied = _supplied(target)
     checked_arguments(target, arguments, what="learner", supplied=supplied)  # before a backbone is built
     given = {each: backbone() if each == "backbone" else ways for each in supplied}
@@ -126,7 +128,18 @@ def make_learner(name: str, arguments: Mapping[str, Any], *, backbone: Callable[
         raise LearnerError(f"{name} makes a {type(learner).__name__}, which is not a metashot.Learner; subclass it.")
     if "meta_step" not in vars(learner).get("_buffers", ()):
         raise LearnerError(f"{type(learner).__name__}.__init__ must begin with super().__init__().")
+    _check_tags(learner)
     return learner
+
+
+def _check_tags(learner: Learner) -> None:
+    name = type(learner).__name__
+    try:
+        tags: object = learner.tags()
+    except Exception as error:
+        raise LearnerError(f"{name} failed in tags: {described(error)}. Write `def tags(self): return LearnerTags(...)`.") from error
+    if not isinstance(tags, LearnerTags):
+        raise LearnerError(f"{name}.tags must return LearnerTags(...) (is a `return` missing?); got {type(tags).__name__}.")
 
 
 def build_optimiser(learner: Learner, train: Train) -> torch.optim.Optimizer:
@@ -166,7 +179,11 @@ def _made(target: Any, arguments: Mapping[str, Any], *given: Any, what: str, sup
     taken = checked_arguments(target, arguments, skip=len(given), what=what, supplied=supplied)
     try:
         return target(*given, **taken, **supplied)
-    except (MetashotError, TypeError, ValueError) as error:
+    except MetashotError as error:
         raise RecipeError(f"{what}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{what}: {getattr(target, '__name__', target)} refuses its arguments: {error}") from error
     except Exception as error:  # a plug-in's own fault
+        if "Module.__init__() call" in str(error):
+            raise LearnerError(f"{target.__name__}.__init__ must begin with super().__init__().") from error
         raise LearnerError(f"{what}: {getattr(target, '__name__', target)} could not be made: {described(error)}") from error

@@ -87,7 +87,10 @@ def _fields(data: str, cell: Cell) -> dict[str, Any]:
 def _cell_differs(asked: dict[str, Any], held: CellResult) -> str:
     """What keeps two cells from being paired; empty if nothing does."""
     there = {name: getattr(held, name) for name in asked}
-    return ", ".join(f"{name} is {asked[name]} here and {there[name]} there" for name in asked if asked[name] != there[name])
+    called = {"seed": "the seed of the episodes"}
+    return ", ".join(
+        f"{called.get(name, name)} is {asked[name]} here and {there[name]} there" for name in asked if asked[name] != there[name]
+    )
 
 
 def _title(cell: CellResult) -> str:

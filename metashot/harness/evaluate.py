@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import ImageStore
+from ..data.pool import Pool
 from ..episodes import EpisodeBatch, EpisodePlan, EpisodeSampler, EpisodeSpec, gather
 from ..errors import LearnerError, MetashotError, described
 from ..learners import FeatureLearner, Learner, answered
@@ -22,6 +22,7 @@ from .witness import Witness
 CHUNK = 64  # episodes answered at once; chunks are aligned and whole, so an answer does not depend on how many are asked for
 
 Fetch = Callable[[Tensor], Tensor]
+_ENABLE = ". Evaluation runs under torch.no_grad(): put `with torch.enable_grad():` around what needs gradients."
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Answers:
 
 def evaluate(
     learner: Learner,
-    store: ImageStore,
+    store: Pool,
     spec: EpisodeSpec,
     *,
     episodes: int,
@@ -51,7 +52,7 @@ def evaluate(
 
     Args:
         learner: any; answers in eval mode, its mode is put back.
-        store: the pool of images, for example the test split.
+        store: the pool of items: an `ImageStore`, for example the test split, or a wrapped torch data set.
         spec: the sizes of an episode.
         episodes: how many.
         seed: of the episode stream.
@@ -73,7 +74,11 @@ def evaluate(
     answered = 0
     with _evaluating(learner):
         if _embeds_once(learner):
-            features = cached_embeddings(learner, fetch, count=len(store.labels), data=store.fingerprint, device=where)
+            count = len(store.labels)
+            if store.fingerprint is None:  # the content is not known, so nothing can be kept under it
+                features = embed(learner, fetch, torch.arange(count))
+            else:
+                features = cached_embeddings(learner, fetch, count=count, data=store.fingerprint, device=where)
             fetch = _rows_of(features)
         for answers in _answers(learner, sampler, fetch, start, episodes, device=where, embedded=features is not None):
             right = (answers.logits.argmax(-1) == answers.labels).cpu().numpy()  # (B, q)
@@ -98,7 +103,7 @@ def evaluate(
 
 
 def validation(
-    store: ImageStore, spec: EpisodeSpec, *, episodes: int, seed: int, device: torch.device | str = "cpu"
+    store: Pool, spec: EpisodeSpec, *, episodes: int, seed: int, device: torch.device | str = "cpu"
 ) -> Callable[[Learner], Validation]:
     """A function that gives every learner the same validation episodes.
 
@@ -133,7 +138,7 @@ def validation(
     return validate
 
 
-def episode_sampler(store: ImageStore, spec: EpisodeSpec, seed: int) -> EpisodeSampler:
+def episode_sampler(store: Pool, spec: EpisodeSpec, seed: int) -> EpisodeSampler:
     """The sampler over a store; one rotation of a character an episode where the store asks for that."""
     return EpisodeSampler(store.labels, spec, seed=seed, groups=store.episode_groups)
 
@@ -174,7 +179,8 @@ def _answer(learner: Learner, batch: EpisodeBatch, witness: Witness, *, embedded
         except MetashotError as error:
             raise LearnerError(str(error)) from error
         except Exception as error:
-            raise LearnerError(f"{name} failed: {described(error)}") from error
+            advice = _ENABLE if "does not require grad" in str(error) else ""
+            raise LearnerError(f"{name} failed: {described(error)}{advice}") from error
     wanted = (*batch.query.y.shape, batch.ways)
     if not isinstance(logits, Tensor) or logits.shape != wanted:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -187,7 +193,7 @@ def _answer(learner: Learner, batch: EpisodeBatch, witness: Witness, *, embedded
             "Make tensors on support.x.device, and register those that the learner keeps (register_buffer)."
         )
     if not logits.isfinite().all():
-        raise LearnerError(f"{name} answers with logits that are not finite.")
+        raise LearnerError(f"{name} answers with logits that are not finite; look for a logarithm or a division by zero.")
     return logits
 
 
@@ -244,6 +250,11 @@ def _evaluating(learner: Learner) -> Iterator[None]:
     modes = {module: module.training for module in learner.modules()}
     learner.eval()
     try:
+        if staying := [name or "itself" for name, module in learner.named_modules() if module.training]:
+            raise LearnerError(
+                f"{type(learner).__name__} stays in train mode after eval(): {', '.join(staying[:3])}. "
+                "Answers would depend on what is answered together; leave `train` as torch has it."
+            )
         with torch.no_grad():  # not inference_mode: learners must be able to turn gradients back on
             yield
     finally:

@@ -8,6 +8,7 @@ from ..training.checkpoints import FINAL, read_state
 from .build import build_learner, build_stores
 from .cells import cell_name, cell_spec, evaluate_cells
 from .evaluate import episode_sampler
+from .identity import foreign_code
 from .progress import RunProgress
 from .published import Published, for_row
 from .recipe import Cell, Component, Recipe
@@ -70,6 +71,11 @@ def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Plac
             f"{checkpoint} was trained on items of shape {tuple(state['item_shape'])}; those of {component.name} have {shape}."
         )
     learner = build_learner(recipe.model_copy(update={"evaluate": (cell,)}), shape, seed=state["seed"]).to(place.device)
+    if "step" in state and state.get("code", "") != foreign_code(learner):
+        raise CheckpointError(
+            f"The source of {recipe.learner.name} or of its backbone has changed since {checkpoint} was trained. "
+            "Evaluate it with the code that trained it, or train it again."
+        )
     load_weights(learner, checkpoint)
     run = _run_folder(checkpoint)
     own = Result.load(run) if (run / RESULT).exists() else None

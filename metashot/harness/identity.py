@@ -1,8 +1,10 @@
 """What a learner is, apart from its weights: the code that defines it, its structure, and what it keeps outside `state_dict`."""
 
+import ast
 import inspect
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +22,8 @@ _NOT_READ = ("torch", "builtins", "abc")
 def foreign_code(learner: Learner) -> str:
     """Digest of the source files, metashot's and torch's aside, that define a learner and its parts; empty if there are none.
 
-    Results and trained weights of a plug-in are reused only while this stays the same. A class without a source file counts by its name.
+    What those files import from beside them counts too (a file's own folder, a package's own folder), however far down. Results and trained
+    weights of a plug-in are reused only while this stays the same. A class without a source file counts by its name.
     """
     classes = [each for each in _classes(learner) if each.__module__.partition(".")[0] != "metashot"]
     return _of_sources(classes) if classes else ""
@@ -54,11 +57,39 @@ def _of_sources(classes: Iterable[type]) -> str:
 
 @cache
 def _source(each: type) -> str:
-    """A class's file by its content, as it was when first asked for: a file edited later is not what runs here."""
+    """A class's file and what it imports from beside it, by content, as first asked for: what is edited later does not run here."""
     try:
-        return sha256(Path(str(inspect.getsourcefile(each))).read_bytes()).hexdigest()
+        file = Path(str(inspect.getsourcefile(each))).resolve(strict=True)
     except (OSError, TypeError):
         return each.__qualname__
+    package = each.__module__.partition(".")[0] if "." in each.__module__ else ""
+    top = getattr(sys.modules.get(package), "__file__", None)
+    root = Path(top).resolve().parent if top else file.parent
+    files = {file: each.__module__}
+    pending = [file]
+    while pending:
+        for name, found in _imports_beside(pending.pop(), files, root):
+            files[found] = name
+            pending.append(found)
+    return sha256(" ".join(sorted(sha256(found.read_bytes()).hexdigest() for found in files)).encode()).hexdigest()
+
+
+def _imports_beside(file: Path, known: Mapping[Path, str], root: Path) -> Iterator[tuple[str, Path]]:
+    """Modules that a file imports and that lie under `root`, by name, those already known left out; nothing is imported."""
+    package = known[file] if file.name == "__init__.py" else known[file].rpartition(".")[0]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    for name in sorted(names):
+        path = getattr(sys.modules.get(name), "__file__", None) or str(root / f"{name.replace('.', '/')}.py")
+        found = Path(path)
+        if found.suffix == ".py" and found.is_file() and (found := found.resolve()) not in known and found.is_relative_to(root):
+            yield name, found
 
 
 def _told(value: object) -> object:

@@ -68,7 +68,7 @@ def _training_left(recipe: Recipe, folder: Path) -> tuple[int, list[str]]:
     if recipe.train is None:
         return 0, ["Training: none."]
     if (folder / "checkpoints" / FINAL).exists():
-        return 0, ["Training: the weights in the run folder are reused."]
+        return 0, ["Training: the weights in the run folder are reused, unless the learner's code has changed."]
     done = max((int(path.name) for path in (folder / "checkpoints").glob("[0-9]*") if path.name.isdecimal()), default=0)
     start = f"goes on from step {done:,}" if done else "starts anew"
     again = "; then anew on train and val for as long as is selected" if recipe.train.retrain else ""

@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from time import monotonic
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ..data.progress import reporting
 from ..training import Progress as TrainingProgress
 
 LINE_SECONDS = 30.0
@@ -43,8 +45,10 @@ class ConsoleProgress:
         self._task = TaskID(0)
         self._clock, self._began, self._last_line = clock, clock(), clock()
         self._name, self._done, self._first, self._total, self._facts = "", 0, 0, 0, ""
+        self._hearing = ExitStack()
 
     def __enter__(self) -> "ConsoleProgress":
+        self._hearing.enter_context(reporting(self.preparing))
         if self._console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
@@ -58,8 +62,16 @@ class ConsoleProgress:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._hearing.close()
         if self._bar:
             self._bar.stop()
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """So much of a data set is prepared; also what stores are told to report to."""
+        if what != self._name:
+            self._facts = ""
+            self._start(what, 0, total)
+        self._advance(done)
 
     def training(self, name: str, done: int, steps: int) -> None:
         self._start(f"training {name}", done, steps)

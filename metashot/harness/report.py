@@ -92,7 +92,7 @@ def _row(result: Result, cell: CellResult) -> Row:
         f"{cell.episodes:,}",
         str(figure) if figure else _NONE,
         f"{100 * (cell.estimate - figure.accuracy):+.2f}" if figure else _NONE,
-        "transductive" if result.tags["transductive"] else result.batch_norm,
+        result.batch_norm + (" (transductive)" if result.tags["transductive"] and result.batch_norm != "transductive" else ""),
         result.budget if result.budget == "full" else f"{result.budget} (short)",
         str(result.seed),
     )
@@ -145,8 +145,10 @@ def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
         )
     if result.budget != "full" and cell.published:
         notes.append("A short budget is not comparable with the published figure; the difference is shown for orientation.")
-    if result.tags["transductive"]:
+    if result.batch_norm == "transductive":
         notes.append("Transductive: the queries of an episode are normalised together, so they inform each other.")
+    elif result.tags["transductive"]:
+        notes.append("Transductive: the queries of an episode are answered together and inform each other.")
     trained = result.recipe["train"]
     if cell.published and trained and trained["shots"] != cell.shots:
         notes.append(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import registry
-from ..errors import RecipeError, unknown_name
+from ..errors import RecipeError, UnknownNameError, unknown_name
 from .recipe import Resolved, benchmark_of, resolve
 
 
@@ -36,6 +36,18 @@ def rivals(
         elif (Path(name) / "result.json").exists():
             found.setdefault(str(Path(name).resolve()), Path(name))
         else:
-            hint = unknown_name("learner", name, registry.names("learners"))
-            raise type(hint)(f"--compare expects a learner or the folder of a finished run; {name!r} is neither. {hint}")
+            raise UnknownNameError(f"--compare expects a learner or the folder of a finished run; {name!r} is neither. {_advice(name)}")
     return list(found.values())
+
+
+def _advice(name: str) -> str:
+    """What may have been meant by something that is neither a learner nor a run."""
+    folder = Path(name)
+    if folder.is_dir():
+        below = sorted(folder.glob("**/result.json"))
+        return f"There is no result.json in it.{f' Did you mean {below[0].parent}?' if below else ''}"
+    if folder.is_file():
+        return f"It is a file.{f' Did you mean {folder.parent}?' if folder.name == 'result.json' else ''}"
+    if len(folder.parts) > 1:
+        return "There is no such folder."
+    return str(unknown_name("learner", name, registry.names("learners")))

@@ -31,6 +31,7 @@ from .progress import RunProgress
 from .recipe import Recipe, Resolved, Train
 from .recipe_layers import differences, leaves
 from .result import Result, TrainingResult, git_revision, size_name, versions
+from .witness import attributes
 
 BASE_BATCH = 256  # images of the training classes that `fit_base` is given at a time
 
@@ -242,13 +243,20 @@ def load_weights(learner: Learner, checkpoint: Path) -> None:
 
 
 def _fit_base(learner: Learner, batches: "_Batches") -> None:
-    """`learner.fit_base`; what it raises is told with the learner's name."""
+    """`learner.fit_base`; what it raises is told with the learner's name, and what no checkpoint would carry is refused."""
+    name, before = type(learner).__name__, attributes(learner)
     try:
         learner.fit_base(batches)
     except MetashotError:
         raise
     except Exception as error:
-        raise LearnerError(f"{type(learner).__name__} failed in fit_base: {described(error)}") from error
+        raise LearnerError(f"{name} failed in fit_base: {described(error)}") from error
+    plain = [key for key, value in attributes(learner).items() if key not in before or before[key] is not value]
+    if plain:
+        raise LearnerError(
+            f"{name}.fit_base keeps {', '.join(plain)} as a plain attribute, which no checkpoint carries; "
+            f"declare it in __init__ with self.register_buffer({plain[0]!r}, ...) and write to it in fit_base."
+        )
 
 
 def _refuse_another(checkpoints: Checkpoints) -> None:
@@ -266,7 +274,12 @@ def _refuse_another(checkpoints: Checkpoints) -> None:
             continue
         changed = differences(there, here)
         if changed:
-            told = "; ".join(f"{key}: {there.get(key)!r} there, {here.get(key)!r} now" for key in changed)
+            told = "; ".join(
+                "the source of the learner or backbone has changed"
+                if key == "code"
+                else f"{key}: {there.get(key)!r} there, {here.get(key)!r} now"
+                for key in changed
+            )
             raise RecipeError(
                 f"{checkpoints.folder.parent} was trained differently and is not continued ({told}). "
                 "Choose another --out, or remove that folder."

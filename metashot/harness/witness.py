@@ -33,7 +33,8 @@ class Witness:
         self._weights = {name: (tensor, tensor.detach().clone()) for name, tensor in _tensors(learner)}
         self._versions = {name: tensor._version for name, (tensor, _) in self._weights.items()}
         self._training = {name: module.training for name, module in learner.named_modules()}
-        self._attributes = _attributes(learner)
+        self._attributes = attributes(learner)
+        self._contents = {name: _content(value) for name, value in self._attributes.items()}
 
     @contextmanager
     def watching(self, batch: EpisodeBatch) -> Iterator[None]:
@@ -52,7 +53,9 @@ class Witness:
         found += [
             (self._moved_modes(), "switches {} between train and eval mode while it answers, so later episodes would see it. " + _MODES)
         ]
-        found += [(self._moved_attributes(), "sets its attribute {} while it answers, so episodes would influence each other. " + _BELONGS)]
+        found += [
+            (self._moved_attributes(), "changes what it keeps as {} while it answers, so episodes would influence each other. " + _BELONGS)
+        ]
         found += [(written, "writes to the {} that it is given; work on a copy (`x - mean` in place of `x.sub_(mean)`).")]
         found += [(used, "draws from the global generator of {}, so its answers cannot be repeated. " + _SEEDS)]
         faults = [f"{self._name} {told.format(_listed(names))}" for names, told in found if names]
@@ -89,14 +92,16 @@ class Witness:
 
     def _moved_attributes(self) -> list[str]:
         """Names of the learner's attributes that were not there before or had another value; they are put back."""
-        now, before = _attributes(self._learner), self._attributes
+        now, before = attributes(self._learner), self._attributes
         new = [name for name in now if name not in before]
         moved = [name for name, value in before.items() if name not in now or now[name] is not value]
+        inside = [name for name in before if name not in moved and not _same(_content(now[name]), self._contents[name])]
         for name in new:
             delattr(self._learner, name)
         for name in moved:
             setattr(self._learner, name, before[name])
-        return new + moved
+        self._contents |= {name: _content(now[name]) for name in inside}  # cannot be put back; told once
+        return new + moved + inside
 
 
 def _tensors(learner: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -104,9 +109,28 @@ def _tensors(learner: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from learner.named_buffers()
 
 
-def _attributes(learner: Learner) -> dict[str, Any]:
+def attributes(learner: Learner) -> dict[str, Any]:
     """The learner's plain attributes; parameters, buffers and sub-modules stand elsewhere."""
     return {name: value for name, value in vars(learner).items() if name not in _MODULE_KEYS}
+
+
+def _content(value: Any) -> Any:
+    """What can change in an attribute that stays the same object: a container's entries, a generator's state."""
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(value)
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    if isinstance(value, np.random.Generator):
+        return [str(value.bit_generator.state)]
+    if isinstance(value, torch.Generator):
+        return [value.get_state().numpy().tobytes()]
+    return [value.getstate()] if isinstance(value, random.Random) else []
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(
+        a is b or (isinstance(a, str | bytes | tuple) and a == b) for a, b in zip(one, other, strict=True)
+    )
 
 
 def _generators(device: torch.device) -> Mapping[str, Any]:

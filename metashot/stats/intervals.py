@@ -48,6 +48,8 @@ class Interval:
         claim = f"{self.level:.0%}, over {self.n_episodes:,} {self.scope} of these images"
         if self.method == "none":
             return f"{100 * self.estimate:.2f} (no interval: {'; '.join(self.warnings)})"
+        if self.method == "korn_graubard":  # not symmetric
+            return f"{100 * self.estimate:.2f} [{100 * self.lower:.2f}, {100 * self.upper:.2f}] ({claim})"
         return f"{100 * self.estimate:.2f} ± {100 * self.half_width:.2f} ({claim})"
 
 

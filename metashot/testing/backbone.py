@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..errors import LearnerError
 from ..seeding import seeded
 from .tasks import ITEM_SHAPE
 
@@ -18,10 +19,15 @@ class TinyBackbone(nn.Module):
 
     Attributes:
         feature_shape: of what it returns for one item.
+
+    Raises:
+        LearnerError: if items are no images.
     """
 
     def __init__(self, item_shape: Sequence[int] = ITEM_SHAPE) -> None:
         super().__init__()
+        if len(item_shape) != 3:
+            raise LearnerError(f"The tiny backbone needs items of shape (channels, height, width); got {tuple(item_shape)}.")
         channels, height, width = item_shape
         self.convolution = nn.Conv2d(channels, _CHANNELS, 3, stride=2, padding=1)
         self.norm = nn.BatchNorm2d(_CHANNELS)

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..learners import Learner
 from ..training.checkpoints import weights_bytes
 from .answer_checks import answer
-from .differences import must_agree
+from .differences import must_agree, must_repeat
 from .module_state import outside_state_dict, perturb, plain_tensors
 from .promise import BrokenPromiseError, promise, told
 from .tasks import Task
@@ -29,9 +29,11 @@ def check_dtype_follows(learner: Learner, task: Task) -> None:
     batch = moved.batch([0, 1])
     try:
         found = {"adapt": answer(learner, moved()), "predict": learner.predict(batch.support, batch.query.x, batch.ways)}
+    except BrokenPromiseError:
+        raise
     except Exception as error:
         raise BrokenPromiseError(
-            f"on items of {dtype}: {told(error)} Make tensors with the dtype and device of support.x. {_REGISTER}"
+            f"on items of {dtype}: {told(error, moved)} Make tensors with the dtype and device of support.x. {_REGISTER}"
         ) from error
     for what, logits in found.items():
         if logits.dtype != dtype:
@@ -45,6 +47,7 @@ def check_state_dict_round_trip(learner: Learner, task: Task) -> None:
     """Saved as checkpoints are; then every tensor that the learner holds is changed, whether `state_dict` carries it or not."""
     episode = task()
     before = answer(learner, episode).clone()
+    must_repeat(answer(learner, episode), before)
     saved = weights_bytes(learner)
     outside = ", ".join(f"{name} ({what})" for name, what in outside_state_dict(learner).items())
     advice = (f"Not in its state_dict: {outside}. " if outside else "") + _REGISTER
@@ -53,7 +56,7 @@ def check_state_dict_round_trip(learner: Learner, task: Task) -> None:
     try:
         after = answer(learner, episode)
     except Exception as error:
-        raise BrokenPromiseError(f"after loading, {told(error)} {advice}") from error
+        raise BrokenPromiseError(f"after loading, {told(error, task)} {advice}") from error
     must_agree(after, before, otherwise=f"loading its own state_dict did not bring back its answers. {advice}")
 
 

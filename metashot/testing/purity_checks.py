@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..episodes import EpisodeBatch
 from ..learners import FeatureLearner, Learner
+from .answer_checks import adapted
 from .differences import largest_difference
 from .generators import generator_states
 from .module_state import changes, state_of
@@ -17,7 +18,7 @@ _MOST_NAMED = 5
 
 def _answering(learner: Learner, batch: EpisodeBatch) -> Iterator[str]:
     """Everything evaluation asks of a learner, step by step; gives each step's name when it is done."""
-    predictor = learner.adapt(batch.support[0], batch.ways)
+    predictor = adapted(learner, batch.support[0], batch.ways)
     yield "adapt"
     predictor(batch.query.x[0])
     yield "the predictor"

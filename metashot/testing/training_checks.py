@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..learners import Learner, answered
 from ..training import meta_step
+from .differences import must_be_on_cpu
 from .promise import BrokenPromiseError, promise
 from .tasks import Task
 
@@ -31,6 +32,7 @@ def check_meta_loss(learner: Learner, task: Task) -> None:
         if not isinstance(loss, Tensor) or loss.dim() != 0:
             found = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
             raise BrokenPromiseError(f"meta_loss must return the mean over episodes, a tensor of shape (); got {found}.")
+        must_be_on_cpu(loss, "meta_loss is")
         if not loss.isfinite():
             raise BrokenPromiseError(f"meta_loss is {loss.item()} on toy tasks.")
         if not loss.requires_grad:
@@ -99,6 +101,7 @@ def _accuracy(learner: Learner, task: Task) -> tuple[float, float]:
     for seed in range(_FIRST_TESTED, _FIRST_TESTED + _TEST_EPISODES):
         episode = task(seed)
         logits = answered(learner, episode.support, episode.query.x, episode.ways)
+        must_be_on_cpu(logits)
         rates.append((logits.argmax(-1) == episode.query.y).double().mean())
     rate = torch.stack(rates)
     chance = 1 / task.ways

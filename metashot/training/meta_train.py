@@ -189,7 +189,12 @@ def _meta_loss(learner: Learner, batch: EpisodeBatch) -> Tensor:
     if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.isfinite():
         shape = tuple(loss.shape) if isinstance(loss, Tensor) else ()
         found = f"of shape {shape}" if shape else loss.item() if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-        raise LearnerError(f"{_at(learner)}: it must be a finite scalar and is {found}. Try a lower learning rate, or mend the learner.")
+        advice = (
+            "Return the mean over episodes, a tensor of shape ()."
+            if shape or not isinstance(loss, Tensor)
+            else "Try a lower learning rate."
+        )
+        raise LearnerError(f"{_at(learner)}: it must be a finite scalar and is {found}. {advice}")
     if not loss.requires_grad:
         raise LearnerError(f"{_at(learner)}: it has no gradient. Is there a detach, argmax or no_grad on the way, or nothing to train?")
     return loss

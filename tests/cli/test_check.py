@@ -1,6 +1,8 @@
 """`metashot check`: what is printed, what is built, and the exit status."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,57 @@ class Normalised(NearestMean):
 
 
 class Raises(NearestMean):
+    def adapt(self, support, ways):
+        raise KeyError("means")
+
+
+class Stochastic(NearestMean):
+    def tags(self):
+        return metashot.LearnerTags(trainable=False, stochastic=True)
+
+    def adapt(self, support, ways):
+        means = torch.stack([support.x[support.y == c].flatten(1).mean(0) for c in range(ways)])  # (ways, d)
+        basis = torch.randn(64, 24).to(means)
+        return lambda x: -torch.cdist(x.flatten(1) @ basis, means @ basis)
+
+
+class WritesQueries(NearestMean):
+    def adapt(self, support, ways):
+        inner = super().adapt(support, ways)
+        return lambda x: inner(x.mul_(0.5))
+
+
+class Amplifies(NearestMean):
+    def adapt(self, support, ways):
+        inner = super().adapt(support, ways)
+        pixels = support.x.flatten(1)[:, 0].tolist()
+        noise = 10000 * (sum(map(support.x.new_tensor, pixels)) - sum(map(support.x.new_tensor, sorted(pixels))))  # but for rounding, 0
+        return lambda q: inner(q) + noise
+
+
+class MadeFor28(metashot.Learner):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.pixels = torch.nn.Linear(784, 4)
+
+    def adapt(self, support, ways):
+        z = self.features(support.x)
+        means = torch.stack([z[support.y == c].mean(0) for c in range(ways)])
+        return lambda x: -(self.features(x)[:, None] - means).square().sum(-1)
+
+    def features(self, x):
+        return torch.cat([self.backbone(x), self.pixels(x.flatten(1))], 1)
+
+
+class FailsAnyway(NearestMean):
+    def __init__(self, *, batch_norm="running"):
+        super().__init__()
+        self.batch_norm = batch_norm
+
+    def tags(self):
+        return metashot.LearnerTags(trainable=False, transductive=True)
+
     def adapt(self, support, ways):
         raise KeyError("means")
 
@@ -151,6 +204,63 @@ def test_what_a_learner_raises_is_told_with_its_own_line(capsys: pytest.CaptureF
     assert f"KeyError: 'means' at mine.py:{line}." in " ".join(capsys.readouterr().out.split())
 
 
+def test_what_several_checks_find_is_told_once_and_the_last_line_says_where_to_begin(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _status("./mine.py:Raises") == 1
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert "  broken    check_logits" in lines
+    assert "  broken    check_no_grad (as in check_logits)" in lines
+    assert out.count("KeyError") == 1
+    assert err.splitlines()[-1].endswith(" and 9 more. Begin with check_logits: the others may follow from it.")
+
+
+def test_one_begins_with_what_the_others_follow_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _status("./mine.py:WritesQueries") == 1
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1].endswith("Begin with check_inputs_untouched: the others may follow from it.")
+    assert "enable_grad" not in out
+    assert "  broken    check_support_order (as in check_no_grad)" in out.splitlines()
+
+
+def test_what_was_told_of_one_batch_norm_is_not_told_again_of_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _status("./mine.py:FailsAnyway") == 1
+    out = capsys.readouterr().out
+    assert out.count("KeyError") == 1
+    assert out.splitlines().count("  broken    check_logits (as with batch_norm=running)") == 2
+
+
+def test_json_has_every_message_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _status("./mine.py:Raises", "--json") == 1
+    (printed,) = json.loads(capsys.readouterr().out)
+    failed = [result for result in printed["results"] if result["status"] == "failed"]
+    assert len(failed) == 14
+    assert all(f"Raises breaks {result['name']} (" in result["message"] and "KeyError" in result["message"] for result in failed)
+
+
+def test_what_a_stochastic_learner_is_told_to_give_is_what_expect_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _status("./mine.py:Stochastic") == 1
+    out, err = capsys.readouterr()
+    given = re.search('--expect ([^"]*"[^"]*")', " ".join(out.split()))
+    assert given is not None
+    assert "Begin with" not in err
+    main(["check", "./mine.py:Stochastic", "--expect", *shlex.split(given[1])])
+    assert "  expected  check_batched_equals_loop (its draws cannot line up)" in capsys.readouterr().out.splitlines()
+
+
+def test_double_checks_in_float64(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _status("./mine.py:Amplifies") == 1
+    assert "--double on the command line" in " ".join(capsys.readouterr().out.split())
+    main(["check", "./mine.py:Amplifies", "--double"])
+    assert ", 0 broken," in capsys.readouterr().out
+
+
+def test_items_and_tiny_backbone_have_the_shape_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _status("./mine.py:MadeFor28") == 1
+    assert "--item-shape 1,28,28 on the command line" in " ".join(capsys.readouterr().out.split())
+    main(["check", "./mine.py:MadeFor28", "--item-shape", "1,28,28"])
+    assert ", 0 broken," in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
@@ -164,7 +274,14 @@ def test_what_a_learner_raises_is_told_with_its_own_line(capsys: pytest.CaptureF
         (["protonet", "--set", "batch_norm=support"], 2, "batch_norm of ProtoNet must be 'running' or 'transductive'; got 'support'."),
         (["protonet", "--expect", "check_lerns=x"], 2, "Unknown check 'check_lerns'. Did you mean check_learns?"),
         (["protonet", "--expect", "check_learns"], 2, "--expect: 'check_learns' is not of the form CHECK=REASON"),
-        (["./mine.py:Unfinished"], 2, "abstract method"),
+        (
+            ["protonet", "--item-shape", "1,28,x"],
+            2,
+            "--item-shape must be positive integers, such as 1,28,28 for channels, height and width",
+        ),
+        (["protonet", "--item-shape", "1,0,8"], 2, "got '1,0,8'."),
+        (["protonet", "--item-shape", "784"], 1, "The tiny backbone needs items of shape (channels, height, width); got (784,)."),
+        (["./mine.py:Unfinished"], 1, "leaves adapt to be written"),
         (["./mine.py:ForgetsSuper"], 1, "ForgetsSuper.__init__ must begin with super().__init__()."),
         (["./mine.py:Other"], 1, "is not a metashot.Learner; subclass it."),
         ([], 2, "metashot --help"),

@@ -87,8 +87,9 @@ def test_failed_recipe_keeps_its_row_and_the_others_run(small: Path, capfd: pyte
     assert "need 41 items" in err
 
 
-def test_list_names_data_figure_and_result(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_names_data_figure_and_result(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("METASHOT_DATA", raising=False)
+    monkeypatch.setenv("METASHOT_CACHE", str(tmp_path))  # where nothing was prepared before
     main(["bench", "--list", "omniglot-5w1s-protonet", "glyphs-5w1s-protonet", "--json"])
     listed = {row["name"]: row for row in json.loads(capfd.readouterr().out)}
     assert listed["omniglot-5w1s-protonet"]["published"] == "omniglot-5w1s-protonet/snell2017"

@@ -274,8 +274,8 @@ def test_arguments_that_are_needed_are_named_instead_of_failing(mine: Path, capf
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Refusing", "not known: learner: width must be at least 1"),
-        ("Mistaken", "not known: ZeroDivisionError: division by zero at mine.py:"),
+        ("Refusing", "not known: learner: Refusing refuses its arguments: width must be at least 1"),
+        ("Mistaken", "not known: Mistaken failed in tags: ZeroDivisionError: division by zero at mine.py:"),
         ("nothing", "not known: mine.py:nothing makes a NoneType, which is not a metashot.Learner"),
     ],
 )

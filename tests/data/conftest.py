@@ -1,11 +1,13 @@
 """A small Omniglot in the true file layout, drawn by the tests, and a web server on this machine."""
 
+import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -53,6 +55,24 @@ class Tiny:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():
                 archive.writestr(name, content)
+        return path
+
+    @staticmethod
+    def tar(path: Path, files: dict[str, bytes], mode: Literal["w", "w:gz", "w:bz2", "w:xz"] = "w", form: int = tarfile.PAX_FORMAT) -> Path:
+        """Write `files` as a tar archive, in the order given, with an entry for each folder above them as `tar` writes it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(path, mode, format=form) as archive:
+            folders: set[str] = set()
+            for name, content in files.items():
+                for folder in reversed(Path(name).parents[:-1]):
+                    if folder.as_posix() not in folders:
+                        folders.add(folder.as_posix())
+                        above = tarfile.TarInfo(folder.as_posix())
+                        above.type, above.mode = tarfile.DIRTYPE, 0o755
+                        archive.addfile(above)
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, BytesIO(content))
         return path
 
     @staticmethod

@@ -1,12 +1,17 @@
+import gzip
 import os
+import pickle
 import stat
+import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from metashot.data.archives import Limits, content_digest, open_members, read_members
+from metashot.data.archives import Limits, check_archive, content_digest, open_members, read_members
 from metashot.errors import DataError, MissingDataError
 
 FILES = {"top/b/2.png": b"two", "top/b-c/1.png": b"one" * 100_000, "top/a.txt": b""}
@@ -46,7 +51,7 @@ def test_members_are_sorted_whatever_order_the_file_system_gives(tiny: Any, tmp_
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr("metashot.data.archives.os.scandir", Backwards)
+    monkeypatch.setattr("metashot.data.folder_members.os.scandir", Backwards)
     assert [name for name, _ in read_members(folder)] == names
     assert content_digest(folder) == digest
 
@@ -64,14 +69,39 @@ def test_what_desktops_leave_behind_is_not_a_member(tiny: Any, tmp_path: Path) -
         (b"\n <!DOCTYPE HTML><html><body>Sign in</body></html>", r"is a web page \(HTML\)"),
         (b"\xef\xbb\xbf<html>", r"is a web page \(HTML\)"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
-        (b"\x1f\x8b\x08\x00and so on", "is not a zip archive"),
+        (b"\x1f\x8b\x08\x00and so on", "compressed, but truncated or damaged"),
+        (gzip.compress(b"<html>Sign in</html>", mtime=0), r"holds is not a tar archive: it is a web page \(HTML\)"),
+        (gzip.compress(pickle.dumps([1]), mtime=0), "holds is not a tar archive: it is a Python pickle"),
+        (gzip.compress(b"", mtime=0), r"holds is not a tar archive: it is empty"),
         (b"PK\x03\x04", "truncated or damaged"),
+        (pickle.dumps([1]), "is not a zip or tar archive: it is a Python pickle"),
+        (b"7z\xbc\xaf\x27\x1c\0\x04", "it is a 7z archive"),
+        (b"Rar!\x1a\x07\x01\0", "it is a RAR archive"),
+        (b"\x28\xb5\x2f\xfd\0\0", "it is a Zstandard-compressed file"),
+        (b"\x93NUMPY\x01\0", r"it is a NumPy array file \(\.npy\)"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "it is an XML document, as servers send with an error"),
+        (b"filename,label\n", "it begins with b'filename'"),
+        (bytes(100), "is of no known kind"),
     ],
 )
-def test_a_file_that_is_no_archive_is_called_what_it_is(content: bytes, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_archive_is_called_what_it_is(content: bytes, message: str, cache: Path, tmp_path: Path) -> None:
     (tmp_path / "images.zip").write_bytes(content)
     with pytest.raises(DataError, match=rf"images\.zip .*{message}"):
         list(read_members(tmp_path / "images.zip"))
+
+
+@pytest.mark.parametrize("name", ["train.tar.gz", "train.tgz", "train.tar", "train.zip"])
+def test_a_web_page_is_one_whatever_its_name_says(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"<!DOCTYPE html>\n<html><title>Google Drive - Quota exceeded</title></html>")
+    for look in (check_archive, content_digest, lambda path: list(read_members(path))):
+        with pytest.raises(DataError, match=rf"{name} is a web page \(HTML\) saved under a data file's name"):
+            look(tmp_path / name)
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.zip")
+    with pytest.raises(DataError, match=r"pipe\.zip is not a file"):
+        content_digest(tmp_path / "pipe.zip")
 
 
 def test_a_missing_file_is_missing_data(tmp_path: Path) -> None:
@@ -165,6 +195,72 @@ def test_a_size_that_the_directory_understates_is_not_believed(tiny: Any, tmp_pa
 def test_reading_stays_within_the_members_asked_for(tiny: Any, tmp_path: Path) -> None:
     with open_members(tiny.zip(tmp_path / "a.zip", FILES)) as members:
         assert members.read("top/b/2.png") == b"two"
+
+
+def test_a_name_that_is_no_member_is_a_data_error(tiny: Any, cache: Path, tmp_path: Path) -> None:
+    for path in (tiny.zip(tmp_path / "a.zip", FILES), tiny.folder(tmp_path / "a", FILES), tiny.tar(tmp_path / "a.tar", FILES)):
+        with open_members(path) as members, pytest.raises(DataError, match="has no member 'top/none'"):
+            members.read("top/none")
+
+
+def _every_kind(tiny: Any, root: Path, files: dict[str, bytes]) -> list[Path]:
+    return [
+        tiny.folder(root / "a", files),
+        tiny.zip(root / "a.zip", files),
+        tiny.tar(root / "a.tar", files),
+        tiny.tar(root / "a.tar.gz", files, "w:gz"),
+        tiny.tar(root / "a.tar.bz2", files, "w:bz2"),
+        tiny.tar(root / "a.tar.xz", files, "w:xz"),
+    ]
+
+
+def test_the_same_files_are_the_same_members_in_every_kind_of_archive(tiny: Any, cache: Path, tmp_path: Path) -> None:
+    files = FILES | {"Ünïcode/日本語 ☃.jpg": b"snow", "top/" + "long name " * 20: b"long", "z": bytes(range(256)) * 700}
+    folder, *archives = _every_kind(tiny, tmp_path, files)
+    wanted = list(read_members(folder))
+    assert dict(wanted) == files
+    for archive in archives:
+        assert list(read_members(archive)) == wanted, archive.name
+        assert list(read_members(archive.rename(tmp_path / "no-suffix"))) == wanted, archive.name  # known by content
+
+
+def test_threads_read_at_random_what_one_reader_reads_in_order(tiny: Any, cache: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    files = {f"{place % 7}/{place}.bin": random.bytes(int(random.integers(0, 9000))) for place in range(120)}
+    for path in _every_kind(tiny, tmp_path, files):
+        with open_members(path) as members, ThreadPoolExecutor(8) as pool:
+            names = [str(name) for name in random.permutation(list(files) * 5)]
+            for name, content in zip(names, pool.map(members.read, names), strict=True):
+                assert content == files[name]
+
+
+def test_nothing_is_left_behind_and_nothing_is_written_beside_the_archive(tiny: Any, cache: Path, tmp_path: Path) -> None:
+    paths = _every_kind(tiny, tmp_path, FILES)
+    before = sorted(tmp_path.rglob("*"))
+    for path in paths:
+        with open_members(path) as members:
+            members.read("top/b/2.png")
+            assert [each for each in sorted(tmp_path.rglob("*")) if each not in before and each != cache] == []
+    assert [each for each in sorted(tmp_path.rglob("*")) if each not in before] == [cache]
+    assert list(cache.iterdir()) == []
+
+
+def test_members_are_gone_after_the_block_even_if_it_fails(tiny: Any, cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyError), open_members(tiny.tar(tmp_path / "a.tgz", FILES, "w:gz")):
+        raise KeyError
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "bell\x07", "delete\x7f", "half\udce4"])
+def test_a_name_that_cannot_be_written_on_a_line_is_refused(name: str, tiny: Any, cache: Path, tmp_path: Path) -> None:
+    folder = tiny.folder(tmp_path / "a", {"good": b"", name: b""})
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    for path in (folder, tmp_path / "a.tar"):
+        with pytest.raises(DataError, match="control characters in its name, or a name that is not UTF-8"):
+            content_digest(folder)
+        with pytest.raises(DataError, match="control characters in its name, or a name that is not UTF-8"):
+            list(read_members(path))
 
 
 def test_digest_depends_on_names_and_bytes_and_not_on_the_place(tiny: Any, tmp_path: Path) -> None:

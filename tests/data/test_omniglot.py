@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from PIL import Image
 from metashot.data import ImageStore, joined, omniglot
 from metashot.data.omniglot import Preprocessing, find_sources, stores
 from metashot.data.omniglot_catalogue import Catalogue, official
+from metashot.data.progress import reporting
+from metashot.data.stamps import stamp_of
 from metashot.errors import DataError, MissingDataError, UnknownNameError
 
 
@@ -260,6 +263,62 @@ def test_a_missing_archive_is_named(tiny: Any, tmp_path: Path) -> None:
 def test_a_missing_root_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="nowhere"):
         omniglot(tmp_path / "nowhere")
+
+
+@pytest.fixture
+def prepared(tiny: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, ImageStore]:
+    """The small Omniglot, prepared from raw data that is gone since."""
+    monkeypatch.setattr(sys.modules["metashot.data.omniglot"], "official", lambda _: tiny.catalogue)  # the function of that name hides it
+    monkeypatch.setenv("METASHOT_DATA", str(tmp_path / "data"))
+    tiny.zips(tmp_path / "data" / "omniglot")
+    made = omniglot()
+    shutil.rmtree(tmp_path / "data")
+    return made
+
+
+def test_stores_open_when_the_raw_data_is_gone(prepared: dict[str, ImageStore], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = omniglot()
+    assert _prints(opened) == _prints(prepared)
+    assert opened["train"].provenance == prepared["train"].provenance
+    assert _prints(omniglot(rotations="episode")) == _prints(prepared)
+    monkeypatch.delenv("METASHOT_DATA")
+    assert _prints(omniglot()) == _prints(prepared)
+
+
+def test_stores_of_other_settings_need_the_raw_data(prepared: dict[str, ImageStore]) -> None:
+    with pytest.raises(MissingDataError, match="omniglot was prepared before, but not with these settings"):
+        omniglot(size=20)
+
+
+def test_a_root_that_was_given_is_not_answered_with_what_was_prepared(prepared: dict[str, ImageStore], tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match=r"nowhere.*It was prepared before: leave the data root away"):
+        omniglot(tmp_path / "nowhere")
+
+
+def test_sources_are_read_once(tiny: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = tiny.zips(tmp_path)
+    while not all(stamp_of(tmp_path, [path.name]).settled for path in sources.values()):
+        pass
+    made = _prints(stores(sources, tiny.catalogue))
+
+    def read(path: Path) -> str:
+        raise AssertionError(f"read {path}")
+
+    monkeypatch.setattr("metashot.data.sources._file_digest", read)
+    assert _prints(stores(sources, tiny.catalogue)) == made
+    sources["images_background"].touch()
+    with pytest.raises(AssertionError, match="images_background"):  # the probe works
+        stores(sources, tiny.catalogue)
+
+
+def test_progress_is_told_character_by_character(tiny: Any, cache: Path, tmp_path: Path) -> None:
+    heard: list[Any] = []
+    with reporting(lambda *told: heard.append(told)):
+        stores(tiny.zips(tmp_path), tiny.catalogue)
+    assert heard[:2] == [("preparing omniglot train", 0, 4), ("preparing omniglot train", 1, 4)]
+    assert {each for each in heard if each[1] == each[2]} == {
+        (f"preparing omniglot {part}", n, n) for part, n in [("train", 4), ("val", 2), ("test", 2)]
+    }
 
 
 def test_archives_are_downloaded_once_and_checked(

@@ -69,3 +69,11 @@ def test_importing_the_data_layer_loads_no_heavy_library() -> None:
     heavy = "{'torch', 'PIL', 'pooch', 'requests', 'platformdirs', 'filelock'}"
     code = f"import sys, metashot.data.places, metashot.data; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_cross_domain_pair_needs_both_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METASHOT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "mini-imagenet").mkdir()
+    assert not at_hand("mini-imagenet-to-cub", tmp_path)
+    (tmp_path / "cub").mkdir()
+    assert at_hand("mini-imagenet-to-cub", tmp_path)

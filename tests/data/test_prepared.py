@@ -1,5 +1,7 @@
 import json
 import logging
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from metashot.data import Contents, build_store, make_store, open_store, prepared
+from metashot.data import Contents, build_store, make_store, open_store, prepared, store_files
+from metashot.data.prepared import image_hashes, item_names
+from metashot.data.stamps import stamp_of
 from metashot.errors import DataError, MetashotError
 
 # What a child process builds; `during(n)` is called before block n.
@@ -162,15 +166,208 @@ def test_a_damaged_store_is_noticed_named_and_built_again(case: str, tmp_path: P
     assert not caplog.records
 
 
-def test_a_flipped_pixel_is_noticed_when_every_byte_is_asked_for_and_built_again(tmp_path: Path) -> None:
+def _stamped(folder: Path) -> Path:
+    """The stamp of a store in `folder`, once there is one: none is made while the images are too new to tell a change."""
+    stamp = folder.with_name("store.stamp")
+    while not stamp.exists():
+        open_store(folder)
+    return stamp
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that were compared with their SHA-256 so far."""
+    names: list[str] = []
+    own = store_files.check_file
+
+    def check_file(folder: Path, name: str, listed: Any) -> None:
+        names.append(name)
+        own(folder, name, listed)
+
+    for module in (prepared, store_files):
+        monkeypatch.setattr(module, "check_file", check_file)
+    return names
+
+
+def test_images_are_compared_once_and_small_files_each_time(tmp_path: Path, compared: list[str]) -> None:
+    _build(tmp_path)
+    _stamped(_store_folder(tmp_path))
+    compared.clear()
+    _build(tmp_path, _never)
+    assert set(compared) == {"store.json", "labels.npy", "base_image.npy", "base_class.npy", "group.npy", "hashes.npy"}
+    compared.clear()
+    open_store(_store_folder(tmp_path), hashes=True)
+    assert "images.npy" in compared
+    compared.clear()
+    build_store(tmp_path, key={}, fill=_never, verify=True)
+    assert "images.npy" in compared
+
+
+def test_a_flipped_pixel_is_noticed_and_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pixels = np.array(_build(tmp_path).images)
     folder = _store_folder(tmp_path)
-    open_store(folder, hashes=True)
+    _stamped(folder)
     _flip(folder / "images.npy", -1)
-    open_store(folder)
+    for hashes in (False, True):
+        with pytest.raises(DataError, match=r"images\.npy is damaged"):
+            open_store(folder, hashes=hashes)
+    with caplog.at_level(logging.WARNING, logger="metashot"):
+        np.testing.assert_array_equal(_build(tmp_path).images, pixels)
+    assert "images.npy" in caplog.text
+
+
+def _keep_times(file: Path, change: Callable[[], object]) -> None:
+    before = file.stat()
+    change()
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _copy_over(file: Path) -> None:
+    shutil.copy2(file, file.with_name("copy"))
+    file.with_name("copy").replace(file)
+
+
+TOUCHED: dict[str, Callable[[Path], object]] = {
+    "modification time": lambda file: os.utime(file),
+    "change time": lambda file: _keep_times(file, lambda: _flip(file, -1)),
+    "inode": _copy_over,
+    "size": lambda file: _keep_times(file, lambda: file.write_bytes(file.read_bytes() + b"x")),
+}
+
+
+@pytest.mark.parametrize("what", TOUCHED)
+def test_a_stamp_is_not_believed_when_the_file_was_touched(what: str, tmp_path: Path, compared: list[str]) -> None:
+    sound = _build(tmp_path).fingerprint
+    folder = _store_folder(tmp_path)
+    _stamped(folder)
+    TOUCHED[what](folder / "images.npy")
+    if what in ("modification time", "inode"):  # the same bytes
+        compared.clear()
+        open_store(folder)
+        assert "images.npy" in compared
+    else:
+        with pytest.raises(DataError, match=r"images\.npy"):
+            open_store(folder)
+    assert _build(tmp_path).fingerprint == sound
+
+
+def test_a_stamp_of_another_content_or_no_stamp_at_all_is_not_believed(tmp_path: Path, compared: list[str]) -> None:
+    _build(tmp_path)
+    folder = _store_folder(tmp_path)
+    stamp = _stamped(folder)
+    good = stamp.read_text()
+    for bad in ("", "[]", "{", "null", good.replace(json.loads(good)["sha256"], "0" * 64)):
+        stamp.write_text(bad)
+        compared.clear()
+        open_store(folder)
+        assert "images.npy" in compared
+
+
+def test_a_byte_that_changes_below_the_file_system_is_noticed_when_every_byte_is_asked_for(tmp_path: Path) -> None:
+    pixels = np.array(_build(tmp_path).images)
+    folder = _store_folder(tmp_path)
+    kept = json.loads(_stamped(folder).read_text())
+    _flip(folder / "images.npy", -1)
+    # what a failing disk does leaves the stamp as it was; here a stamp is made to fit the damaged file
+    _stamped(folder).write_text(json.dumps(kept | {"state": stamp_of(folder, ["images.npy"]).state}))
+    assert not np.array_equal(open_store(folder).images, pixels)  # the limit that the documentation states
     with pytest.raises(DataError, match=r"images\.npy"):
         open_store(folder, hashes=True)
-    np.testing.assert_array_equal(_build(tmp_path).images, pixels)
+    np.testing.assert_array_equal(build_store(tmp_path, key={}, fill=_contents, verify=True).images, pixels)
+
+
+def test_no_stamp_is_kept_of_images_that_were_just_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _build(tmp_path)
+    folder = _store_folder(tmp_path)
+    stamp = _stamped(folder)
+    stamp.unlink()
+    written = (folder / "images.npy").stat().st_ctime_ns
+    monkeypatch.setattr("metashot.data.stamps.time_ns", lambda: written + 1_000)  # within the same tick of the file's clock
+    open_store(folder)
+    assert not stamp.exists()
+
+
+def test_a_store_in_a_place_that_cannot_be_written_opens_and_is_compared_each_time(
+    tmp_path: Path, compared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _build(tmp_path)
+    folder = _store_folder(tmp_path)
+    _stamped(folder).unlink()
+    _stamped(folder).unlink()
+
+    def refuse(path: Path, _: object) -> None:
+        raise MetashotError(f"Cannot write {path}: Read-only file system.")
+
+    monkeypatch.setattr(store_files, "write_json", refuse)
+    for _ in range(2):
+        compared.clear()
+        open_store(folder)
+        assert "images.npy" in compared
+
+
+def test_the_folder_of_a_store_is_known_and_has_no_part_in_what_it_is(tmp_path: Path) -> None:
+    store = _build(tmp_path)
+    assert store.folder == _store_folder(tmp_path)
+    assert open_store(_store_folder(tmp_path)).folder == store.folder
+    assert make_store(np.array(store.images), store.labels, store.class_names).folder is None
+
+
+NAMES = ("one.png", "a/b c.jpg", "größe.png", "line\nbreak", "back\\slash\\n", "raw\udcff\r.png")
+
+
+def test_item_names_are_kept_whatever_they_hold_and_change_no_fingerprint(tmp_path: Path) -> None:
+    plain = _build(tmp_path, names="none")
+    assert item_names(plain.folder) == ()
+    named = _build(tmp_path, lambda: _contents(item_names=NAMES), names="some")
+    assert item_names(named.folder) == NAMES
+    assert named.fingerprint == plain.fingerprint
+    with pytest.raises(DataError, match="6 images was given 1 item names"):
+        _build(tmp_path, lambda: _contents(item_names=NAMES[:1]), names="few")
+
+
+def test_image_hashes_tell_equal_images_on_disk_in_memory_and_of_a_store_that_has_none(tmp_path: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (6, 1, 4, 5), dtype=np.uint8)
+    images[4] = images[1]
+    store = _build(tmp_path, lambda: _contents(blocks=[images]))
+    kept = image_hashes(store)
+    assert (kept.shape, kept.dtype) == ((6, 16), np.uint8)
+    equal = (kept[:, None] == kept[None]).all(axis=-1)  # (6, 6)
+    assert np.argwhere(np.triu(equal, 1)).tolist() == [[1, 4]]
+    np.testing.assert_array_equal(image_hashes(make_store(images, store.labels, store.class_names)), kept)
+    folder = _store_folder(tmp_path)
+    np.testing.assert_array_equal(image_hashes(folder), kept)
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    del manifest["files"]["hashes.npy"]
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest))  # as the first versions made it
+    (folder / "hashes.npy").unlink()
+    np.testing.assert_array_equal(image_hashes(folder), kept)
+    assert _build(tmp_path, _never).fingerprint == store.fingerprint
+
+
+@pytest.mark.parametrize("piece", [1, 45, 1 << 20])
+def test_image_hashes_do_not_depend_on_how_many_are_read_at_a_time(piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = image_hashes(_build(tmp_path))
+    monkeypatch.setattr(prepared, "_CHUNK", piece)
+    np.testing.assert_array_equal(image_hashes(_build(tmp_path, again=1)), whole)
+
+
+@pytest.mark.parametrize(("name", "read"), [("items.txt", item_names), ("hashes.npy", image_hashes)])
+def test_damaged_names_and_hashes_are_named_and_built_again(name: str, read: Callable[[Path], object], tmp_path: Path) -> None:
+    _build(tmp_path, lambda: _contents(item_names=NAMES))
+    folder = _store_folder(tmp_path)
+    _flip(folder / name, -2)
+    with pytest.raises(DataError, match=name):
+        read(folder)
+    with pytest.raises(DataError, match=name):
+        open_store(folder)
+    _build(tmp_path, lambda: _contents(item_names=NAMES))
+    read(folder)
+
+
+@pytest.mark.parametrize("read", [item_names, image_hashes, open_store])
+def test_what_is_no_store_is_named(read: Callable[[Path], object], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        read(tmp_path / "nowhere")
 
 
 def test_a_store_of_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +452,20 @@ def test_a_lock_that_is_held_too_long_is_named(tmp_path: Path) -> None:
     (place / "store" / "MANIFEST.json").unlink()
     with FileLock(place / "lock"), pytest.raises(MetashotError, match=r"holds .*lock"):
         build_store(tmp_path, key={}, fill=_never, timeout=0.05)
+
+
+def test_who_waits_for_another_process_is_told_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from filelock import FileLock
+
+    _build(tmp_path)
+    (place,) = tmp_path.iterdir()
+    (place / "store" / "MANIFEST.json").unlink()
+    monkeypatch.setattr(prepared, "_PATIENCE", 0.01)
+    with FileLock(place / "lock"), pytest.raises(MetashotError, match=r"more than 0\.05 s"):
+        build_store(tmp_path, key={}, fill=_never, timeout=0.05)
+    assert [record.message for record in caplog.records] == [f"Waiting for another process, which is building the same store ({place})."]
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_half_made(tmp_path: Path) -> None:

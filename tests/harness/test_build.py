@@ -133,6 +133,28 @@ class Broken(metashot.Learner):
 
 class NoLearner(torch.nn.Module): pass
 
+class Unfinished(metashot.Learner):
+    def adpat(self, support, ways): ...
+
+class WithoutTags(metashot.Learner):
+    def tags(self): metashot.LearnerTags()
+    def adapt(self, support, ways): ...
+
+class TagsValue(metashot.Learner):
+    tags = metashot.LearnerTags()
+    def adapt(self, support, ways): ...
+
+class Forgetful(metashot.Learner):
+    def __init__(self):
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+    def adapt(self, support, ways): ...
+
+class Choosy(metashot.Learner):
+    def __init__(self, *, rate: float = 2.0):
+        super().__init__()
+        raise ValueError("rate must be below 1")
+    def adapt(self, support, ways): ...
+
 def list_backbone(item_shape): return [1]
 def failing_data(root): return root.no_such_thing
 def one_store(root): return metashot.make_store
@@ -145,8 +167,13 @@ def one_store(root): return metashot.make_store
         ("learner.name=plugins.py:Late", r"Late\.__init__ must begin with super\(\)\.__init__\(\)"),
         ("learner.name=plugins.py:Broken", r"learner: Broken could not be made: AttributeError: .* at plugins\.py:13"),
         ("learner.name=plugins.py:NoLearner", r"makes a NoLearner, which is not a metashot\.Learner; subclass it"),
+        ("learner.name=plugins.py:Unfinished", r"Unfinished leaves adapt to be written.* Is adpat a misspelling of it\?"),
+        ("learner.name=plugins.py:WithoutTags", r"WithoutTags\.tags must return LearnerTags\(\.\.\.\) .* got NoneType"),
+        ("learner.name=plugins.py:TagsValue", r"TagsValue failed in tags: TypeError: .*Write `def tags\(self\)"),
+        ("learner.name=plugins.py:Forgetful", r"Forgetful\.__init__ must begin with super\(\)\.__init__\(\)"),
+        ("learner.name=plugins.py:Choosy", "learner: Choosy refuses its arguments: rate must be below 1"),
         ("backbone.name=plugins.py:list_backbone", r"plugins\.py:list_backbone makes a list, which is not a torch\.nn\.Module"),
-        ("data.name=plugins.py:failing_data", r"The data set .* could not be read: AttributeError: .* at plugins\.py:19"),
+        ("data.name=plugins.py:failing_data", r"The data set .* could not be read: AttributeError: .* at plugins\.py:41"),
         ("data.name=plugins.py:one_store", "must return a dict of splits"),
     ],
 )

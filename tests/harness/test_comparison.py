@@ -62,7 +62,7 @@ def test_identical_runs_have_no_bounds_and_no_nan_in_json(sides: Any) -> None:
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("evaluate.seed=3", "not compared: seed is 0 here and 3 there"),
+        ("evaluate.seed=3", "not compared: the seed of the episodes is 0 here and 3 there"),
         ("evaluate.queries=3", "not compared: queries is 4 here and 3 there"),
         ("evaluate.split=val", "not compared: split is test here and val there"),
         ("data.jitter=0.5", "not compared: their images differ (data fingerprint)"),

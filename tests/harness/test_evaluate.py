@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -108,10 +108,12 @@ def test_a_pool_that_is_too_small_is_told() -> None:
 class Watches(NearestMean):
     """Says what it sees while it adapts; `frozen` is a part that stays in eval mode during training."""
 
+    seen: ClassVar[set[tuple[bool, bool]]] = set()
+
     def __init__(self) -> None:
         super().__init__()
         self.parts = nn.ModuleList([nn.BatchNorm1d(2), nn.Dropout()])
-        self.seen: set[tuple[bool, bool]] = set()
+        self.seen.clear()
 
     def adapt(self, support: Examples, ways: int) -> Predictor:
         self.seen.add((any(module.training for module in self.modules()), torch.is_grad_enabled()))

@@ -1,6 +1,8 @@
 """Saved weights on other ways, shots and data."""
 
+import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,31 @@ def test_checkpoint_of_another_program_is_refused(tmp_path: Path, listen: Callab
     Checkpoints(tmp_path / "checkpoints", {}).save_final(torch.nn.Linear(1, 1), {})
     with pytest.raises(CheckpointError, match="does not say how its learner is built"):
         evaluate_checkpoint(tmp_path, _cell(), data=None, place=Place(), progress=listen())
+
+
+TRAINED = """
+import metashot
+class Mine(metashot.ProtoNet):
+    "Version 1."
+"""
+
+
+def test_weights_trained_by_other_code_are_refused(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
+    folders = []
+    for number, text in enumerate((TRAINED, TRAINED.replace("Version 1", "Version 2"))):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "mine.py").write_text(text)
+        folders.append(tmp_path / str(number) / "mine.py")
+    resolved = resolve(str(tiny), budget="smoke", learner=f"{folders[0]}:Mine")
+    place = Place(out=tmp_path / "runs")
+    run(resolved, place=place, progress=listen())
+    trained = place.folder(resolved.recipe, 0)
+    evaluate_checkpoint(trained, _cell(), data=None, place=Place(), progress=listen())
+    state = trained / "checkpoints" / "final" / "state.json"
+    state.write_text(state.read_text().replace(str(folders[0]), str(folders[1])))
+    manifest = trained / "checkpoints" / "final" / "MANIFEST.json"
+    listed = json.loads(manifest.read_text())
+    listed["files"]["state.json"] = {"sha256": sha256(state.read_bytes()).hexdigest(), "size": state.stat().st_size}
+    manifest.write_text(json.dumps(listed))
+    with pytest.raises(CheckpointError, match=r"The source of .*mine\.py:Mine or of its backbone has changed since .* was trained"):
+        evaluate_checkpoint(trained, _cell(), data=None, place=Place(), progress=listen())

@@ -64,3 +64,54 @@ def test_foreign_code_is_the_files_content_not_its_name(tmp_path: Path) -> None:
     assert digest("a", source) == digest("b", source) != digest("c", source + "# edited\n")
     for name in [name for name in sys.modules if name.startswith("metashot_file_mine")]:
         del sys.modules[name]
+
+
+MINE = """
+import metashot
+from helper import SIGN
+class Mine(metashot.Learner):
+    def adapt(self, support, ways):
+        return lambda x: SIGN * x
+"""
+
+
+def test_what_a_plugin_imports_from_beside_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def digest(number: int, helper: str, deep: str = "ONE = 1\n", unrelated: str = "") -> str:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name, text in {"mine": MINE, "helper": helper, "deeper": deep, "unrelated": unrelated}.items():
+            (folder / f"{name}.py").write_text(text)
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(folder))
+            learner = load("learners", f"{folder / 'mine.py'}:Mine")()
+            for name in ("helper", "deeper"):
+                sys.modules.pop(name, None)
+            assert isinstance(learner, Learner)
+            return foreign_code(learner)
+
+    helper = "from deeper import ONE\nSIGN = -ONE\n"
+    first = digest(0, helper)
+    assert digest(1, helper) == first
+    assert digest(2, helper, unrelated="edited") == first
+    assert digest(3, helper + "# edited") != first
+    assert digest(4, helper, deep="ONE = 2\n") != first
+
+
+def test_what_a_package_imports_from_itself_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def digest(constant: str) -> str:
+        package = tmp_path / f"folder{constant}" / "acmeish"
+        (package / "parts").mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        (package / "parts" / "__init__.py").write_text("from ..constants import SIGN\n")
+        (package / "constants.py").write_text(f"SIGN = {constant}\n")
+        (package / "learners.py").write_text(MINE.replace("from helper import", "from .parts import"))
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(package.parent))
+            learner = load("learners", "acmeish.learners:Mine")()
+            assert isinstance(learner, Learner)
+            found = foreign_code(learner)
+        for name in [name for name in sys.modules if name.startswith("acmeish")]:
+            del sys.modules[name]
+        return found
+
+    assert digest("1") != digest("-1")

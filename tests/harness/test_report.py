@@ -16,6 +16,7 @@ def _result(
     tags: dict[str, Any] | None = None,
     cell: dict[str, Any] | None = None,
     train_shots: int = 1,
+    batch_norm: str = "running",
     training: TrainingResult | None = None,
 ) -> Result:
     """A result written by hand."""
@@ -49,7 +50,7 @@ def _result(
         budget=budget,
         overrides={},
         tags={"transductive": False} | (tags or {}),
-        batch_norm="running",
+        batch_norm=batch_norm,
         versions={},
         git_revision=None,
         device="cpu",
@@ -96,7 +97,8 @@ def test_footnotes_say_what_the_interval_leaves_out_and_where_figures_come_from(
     ("change", "column", "text", "note"),
     [
         ({"budget": "cpu"}, "budget", "cpu (short)", "not comparable with the published figure"),
-        ({"tags": {"transductive": True}}, "batch norm", "transductive", "normalised together"),
+        ({"tags": {"transductive": True}, "batch_norm": "transductive"}, "batch norm", "transductive", "normalised together"),
+        ({"tags": {"transductive": True}}, "batch norm", "running (transductive)", "answered together"),
         (
             {"cell": {"shots": 5, "published": "omniglot-5w5s-protonet/snell2017"}},
             "published",

@@ -335,3 +335,19 @@ def test_half_written_checkpoint_is_never_read(tiny: Path, tmp_path: Path, liste
     (checkpoints / ".tmp-killed" / "MANIFEST.json").unlink()
     run(resolve(str(tiny)), place=place, progress=listen())
     assert not (checkpoints / ".tmp-killed").exists()
+
+
+def test_what_fit_base_keeps_outside_the_checkpoint_is_refused(tiny: Path, tmp_path: Path, listener: Any) -> None:
+    (tmp_path / "centred.py").write_text(
+        "import torch, metashot\n"
+        "class Centred(metashot.Learner):\n"
+        "    def tags(self):\n"
+        "        return metashot.LearnerTags(trainable=False)\n"
+        "    def fit_base(self, batches):\n"
+        "        self.mean = torch.cat([x for x, y in batches]).mean(0)\n"
+        "    def adapt(self, support, ways):\n"
+        "        return lambda x: torch.zeros(len(x), ways)\n"
+    )
+    resolved = resolve(str(tiny), learner=f"{tmp_path / 'centred.py'}:Centred")
+    with pytest.raises(LearnerError, match=r"Centred\.fit_base keeps mean as a plain attribute.*register_buffer\('mean', \.\.\.\)"):
+        run(resolved, place=Place(out=tmp_path), progress=listener)

@@ -27,6 +27,9 @@ class Careless(NearestMean):
         self.scale = nn.Parameter(torch.ones(3))
         self.register_buffer("mean", torch.zeros(3))
         self.note = "as it was"
+        self.seen: list[Tensor] = []
+        self.kept: dict[str, Tensor] = {}
+        self.numpy, self.torch, self.python = np.random.default_rng(0), torch.Generator(), random.Random(0)
 
     def adapt(self, support: Examples, ways: int) -> Predictor:
         predictor = super().adapt(support, ways)
@@ -52,12 +55,17 @@ FAULTS: dict[str, tuple[Callable[[Careless, Examples, Tensor], object], str]] = 
         r"its own backbone\.norm\.num_batches_tracked, backbone\.norm\.running_mean, backbone\.norm\.running_var .*switches backbone",
     ),
     "mode": (lambda learner, support, x: learner.backbone.train(), "switches backbone, .* between train and eval mode"),
-    "attribute": (lambda learner, support, x: setattr(learner, "prototypes", x), "sets its attribute prototypes while it answers"),
-    "another value": (lambda learner, support, x: setattr(learner, "note", str(len(x))), "sets its attribute note"),
+    "attribute": (lambda learner, support, x: setattr(learner, "prototypes", x), "changes what it keeps as prototypes while it answers"),
+    "another value": (lambda learner, support, x: setattr(learner, "note", str(len(x))), "changes what it keeps as note"),
     "attribute gone": (
         lambda learner, support, x: delattr(learner, "note") if "note" in vars(learner) else None,
-        "sets its attribute note",
+        "changes what it keeps as note",
     ),
+    "list": (lambda learner, support, x: learner.seen.append(x), "changes what it keeps as seen"),
+    "dict": (lambda learner, support, x: learner.kept.update(x=x), "changes what it keeps as kept"),
+    "own NumPy generator": (lambda learner, support, x: learner.numpy.random(), "changes what it keeps as numpy"),
+    "own torch generator": (lambda learner, support, x: torch.rand(1, generator=learner.torch), "changes what it keeps as torch"),
+    "own Python generator": (lambda learner, support, x: learner.python.random(), "changes what it keeps as python"),
     "torch": (lambda learner, support, x: torch.rand(1), "draws from the global generator of torch, .*metashot.generator"),
     "NumPy": (lambda learner, support, x: np.random.rand(), "draws from the global generator of NumPy"),
     "random": (lambda learner, support, x: random.random(), "draws from the global generator of Python's random"),
@@ -133,3 +141,17 @@ def test_a_stochastic_learner_gives_the_same_again_whichever_global_generator_it
     random.random(), np.random.rand(), torch.rand(1)
     assert np.array_equal(evaluate(Draws(), toy_store(), SPEC, episodes=40).correct, first.correct)
     assert np.array_equal(evaluate(Draws(), toy_store(), SPEC, episodes=9, start=20).correct, first.correct[20:29])
+
+
+class StaysInTrainMode(NearestMean):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = tiny_backbone()
+
+    def train(self, mode: bool = True) -> "StaysInTrainMode":
+        return super().train(True)
+
+
+def test_a_learner_that_cannot_be_put_into_eval_mode_is_told() -> None:
+    with pytest.raises(LearnerError, match=r"StaysInTrainMode stays in train mode after eval\(\): itself, backbone"):
+        evaluate(StaysInTrainMode(), toy_store(), SPEC, episodes=3)

@@ -201,6 +201,13 @@ def test_on_fail_is_one_of_two() -> None:
         check_learner(NearestMean(), on_fail=cast(Any, "warn"))
 
 
+def test_what_other_failures_follow_from_is_checked_first() -> None:
+    first = ["tags", "logits", "inputs_untouched", "state_untouched", "rng_untouched", "repeatable", "no_grad"]
+    assert list(CHECKS)[: len(first)] == [f"check_{name}" for name in first]
+    with pytest.raises(AssertionError, match=r"^TunesInPlace breaks check_state_untouched \("):
+        check_learner(TunesInPlace(tiny_backbone()))
+
+
 # --- pytest
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from metashot.errors import LearnerError
 from metashot.learners import answered
 from metashot.testing import Task, tiny_backbone
 from metashot.testing.generators import generator_states
@@ -40,6 +41,13 @@ def test_a_batch_stacks_the_episodes() -> None:
     assert (len(batch), batch.ways) == (2, 5)
 
 
+def test_items_of_another_shape_are_drawn_alike() -> None:
+    task = Task(item_shape=(3, 5, 7))
+    assert task().query.x.shape == (20, 3, 5, 7)
+    assert task.batch([0, 1]).support.x.shape == (2, 15, 3, 5, 7)
+    assert {x.shape[1:] for x, _ in task.base()} == {(3, 5, 7)}
+
+
 def test_base_batches_can_be_read_twice() -> None:
     first, second = ([x.sum().item() for x, _ in batches] for batches in [Task().base()] * 2)
     assert first == second
@@ -67,6 +75,11 @@ def test_the_backbone_depends_on_its_seed_only() -> None:
 def test_the_backbone_gives_features_of_its_shape(item_shape: tuple[int, int, int]) -> None:
     backbone = tiny_backbone(item_shape)
     assert backbone(torch.zeros(2, *item_shape)).shape == (2, *backbone.feature_shape)
+
+
+def test_the_backbone_is_for_images() -> None:
+    with pytest.raises(LearnerError, match=r"The tiny backbone needs items of shape \(channels, height, width\); got \(784,\)."):
+        tiny_backbone((784,))
 
 
 def test_toys_leave_the_global_generators_alone() -> None:
