@@ -16,7 +16,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-ch
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help bench test format check-format check-style check-types check-imports check-docs check-tests docs clean
+.PHONY: help bench test learn2learn format check-format check-style check-types check-imports check-docs check-tests docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -53,6 +53,8 @@ check-tests: $(VENV)/installed-test
 	@echo "== tests (pytest; METASHOT_DATA=$${METASHOT_DATA:-unset}, METASHOT_REFERENCE=$${METASHOT_REFERENCE:-unset})"
 	@$(BIN)/python -m pytest --quiet --numprocesses=$(JOBS) --dist=loadfile -rfEs $(PYTEST_ARGS)
 
+learn2learn: $(VENV)/learn2learn
+
 format: $(VENV)/installed-test
 	@echo "== format (ruff)"
 	@$(BIN)/ruff check --quiet --fix-only $(SOURCES)
@@ -77,3 +79,9 @@ $(VENV)/installed-test: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/p
 	@rm -rf metashot.egg-info
 	@$(INSTALL) --editable '.[test,docs,plots]'
 	@touch $@ $(VENV)/installed
+
+# Without it, the tests that compare with it are skipped.
+$(VENV)/learn2learn: $(VENV)/installed-test benchmarks/learn2learn/build.py
+	@echo "== learn2learn, the optional companion (a minute or two the first time)"
+	@$(BIN)/python benchmarks/learn2learn/build.py --install
+	@touch $@

@@ -17,10 +17,12 @@ _HOMES = {
     "EpisodeSpec": "episodes",
     "Examples": "episodes",
     "FeatureLearner": "learners",
+    "GradientLearner": "learners",
     "ImageStore": "data",
     "Interval": "stats",
     "Learner": "learners",
     "LearnerTags": "learners",
+    "MAML": "learners",
     "MetashotError": "errors",
     "Predictor": "learners",
     "ProtoNet": "learners",
@@ -48,7 +50,9 @@ if TYPE_CHECKING:
     from .episodes import Examples as Examples
     from .errors import MetashotError as MetashotError
     from .harness.evaluate import evaluate as evaluate
+    from .learners import MAML as MAML
     from .learners import FeatureLearner as FeatureLearner
+    from .learners import GradientLearner as GradientLearner
     from .learners import Learner as Learner
     from .learners import LearnerTags as LearnerTags
     from .learners import Predictor as Predictor

@@ -114,7 +114,7 @@ def unpinned(requirements: list[str], constraints: str) -> list[str]:
 def test_every_requirement_has_a_tested_version():
     config = declared()
     requirements = lines(config["options"]["install_requires"])
-    requirements += [line for extra in ("test", "docs", "plots") for line in lines(config["options.extras_require"][extra])]
+    requirements += [line for extra in ("test", "docs", "plots", "learn2learn") for line in lines(config["options.extras_require"][extra])]
     assert unpinned(requirements, (REPOSITORY / "constraints.txt").read_text()) == []
     assert unpinned(["torch >= 2.10", "numpy >= 2", "rich"], "torch==2.9.1\nnumpy==2.4.0") == ["torch >= 2.10", "rich"]
 

@@ -18,8 +18,8 @@ Initial = Literal["torch", "xavier"]
 class Conv4(nn.Module):
     """Four blocks of 3×3 convolution (padding 1, with bias), batch norm, ReLU and halving, then one vector an item.
 
-    Maps (n, channels, height, width) to (n, d). Works in `channels_last` memory format, which about doubles its speed on CPUs; the values of
-    the features do not depend on it but for rounding.
+    Maps (n, channels, height, width) to (n, d). Works in `channels_last` memory format, which about doubles its speed on CPUs; the values
+    of the features do not depend on it but for rounding.
 
     >>> Conv4((1, 28, 28)).feature_shape
     (64,)

@@ -64,6 +64,8 @@ def _normalise(layer: _BatchNorm, name: str, source: Source, into: Statistics | 
         return nn.functional.batch_norm(x, mean, variance, weight, layer.bias, False, 0.0, layer.eps)
     if fused and into is None:
         return nn.functional.batch_norm(x, None, None, weight, layer.bias, True, 0.0, layer.eps)
+    if not len(x) and into is None:
+        return x  # queries that are not there have no statistics, of which torch would warn
     axes = [axis for axis in range(x.ndim) if axis != 1]
     mean, variance = x.mean(axes), x.var(axes, correction=0)
     if into is not None:

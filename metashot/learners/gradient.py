@@ -31,7 +31,8 @@ class GradientLearner(Learner):
     Args:
         backbone: (n, *item) -> (n, *feature), with `feature_shape`; a linear head on its flattened features is added.
         ways: number of classes; the head has that many rows.
-        inner_steps: gradient steps in training. test_steps: in evaluation; as in training if None.
+        inner_steps: gradient steps in training.
+        test_steps: gradient steps in evaluation; as in training if None.
         first_order: take the inner gradients for constants in the meta-gradient.
         batch_norm: `running`: stored statistics in both passes; after each training step they move towards those of one extra pass of the
             meta-batch with the initial weights. `support`: the support's in both passes, under the same adapted weights. `transductive`:
@@ -148,7 +149,9 @@ class GradientLearner(Learner):
         for now in inner_loop(loss, moved, steps=steps, rate=self.rate, first_order=self.first_order):
             yield {**fixed, **now}
 
-    def logits(self, weights: Weights, x: Tensor, source: "Literal['batch', 'stored'] | Statistics", into: Statistics | None = None) -> Tensor:
+    def logits(
+        self, weights: Weights, x: Tensor, source: "Literal['batch', 'stored'] | Statistics", into: Statistics | None = None
+    ) -> Tensor:
         """Logits (n, ways) of items under given weights and statistics."""
         with normalised(self.network, source, into=into, fused=self.engine == "loop"):
             answers: Tensor = torch.func.functional_call(self.network, weights, (x,), tie_weights=True)

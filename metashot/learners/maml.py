@@ -13,9 +13,20 @@ class MAML(GradientLearner):
     miniImageNet) is 0.05.
 
     Args:
-        backbone, ways: as for `GradientLearner`.
+        backbone: (n, *item) -> (n, *feature), with `feature_shape`; a linear head on its flattened features is added.
+        ways: number of classes; the head has that many rows.
         inner_lr: α, the learning rate of the inner loop, for a mean loss.
-        inner_steps, test_steps, first_order, batch_norm, adapt_norm, head_start, engine: as for `GradientLearner`.
+        inner_steps: gradient steps in training.
+        test_steps: gradient steps in evaluation; as in training if None.
+        first_order: take the inner gradients for constants in the meta-gradient.
+        batch_norm: which statistics normalise: the stored ones (`running`), the support set's in both passes (`support`), or the support
+            set's for the support set and those of all queries of the episode for the queries (`transductive`, as published).
+        adapt_norm: whether the inner loop moves scales and shifts of batch norms too.
+        head_start: the head starts as `torch` has it, or `normal`: weights of standard deviation 1, biases 0.
+        engine: `loop` over episodes, or `vmap`: all at once, as far as memory allows; equal but for rounding. `auto` is `vmap`.
+
+    Raises:
+        LearnerError: if an argument is out of its range, or the backbone has no `feature_shape`.
 
     Reference: Finn, Abbeel and Levine 2017, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", arXiv:1703.03400,
     algorithm 2; first order: section 5.2.

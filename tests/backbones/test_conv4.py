@@ -1,9 +1,12 @@
+from typing import get_args
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from metashot.backbones import Conv4
+from metashot.backbones.conv4 import Downsample, NormScale
 from metashot.errors import LearnerError
 
 
@@ -86,3 +89,117 @@ def test_items_that_are_no_images_or_too_small_are_refused(item_shape: tuple[int
 def test_no_filters_are_refused(filters: int) -> None:
     with pytest.raises(LearnerError, match="at least 1 filter"):
         Conv4((1, 28, 28), filters=filters)
+
+
+# --- published variants
+
+VARIANTS = {  # name -> arguments, item shape, features, parameters by hand
+    "snell": ({}, (1, 28, 28), 64, 9 * 64 + 3 * 9 * 64 * 64 + 4 * 3 * 64),
+    "finn-omniglot": (
+        {"downsample": "stride", "output": "mean", "norm_scale": "none"},
+        (1, 28, 28),
+        64,
+        9 * 64 + 3 * 9 * 64 * 64 + 4 * 2 * 64,  # biases and shifts, no scales
+    ),
+    "finn-mini-imagenet": ({"filters": 32, "norm_scale": "none"}, (3, 84, 84), 800, 9 * 3 * 32 + 3 * 9 * 32 * 32 + 4 * 2 * 32),
+    "nichol-omniglot": ({"downsample": "stride"}, (1, 28, 28), 256, 9 * 64 + 3 * 9 * 64 * 64 + 4 * 3 * 64),
+    "nichol-mini-imagenet": ({"filters": 32, "order": "pool-relu"}, (3, 84, 84), 800, 9 * 3 * 32 + 3 * 9 * 32 * 32 + 4 * 3 * 32),
+    "antoniou": ({"filters": 48}, (3, 84, 84), 1200, 9 * 3 * 48 + 3 * 9 * 48 * 48 + 4 * 3 * 48),
+}
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_published_variants_have_their_sizes(name: str) -> None:
+    arguments, item_shape, size, parameters = VARIANTS[name]
+    network = Conv4(item_shape, **arguments)  # type: ignore[arg-type]  # a dict of all kinds
+    assert network.feature_shape == (size,)
+    assert network(torch.rand(2, *item_shape)).shape == (2, size)
+    assert sum(each.numel() for each in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kinds"),
+    [
+        ({}, [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d]),
+        ({"order": "pool-relu"}, [nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU]),
+        ({"downsample": "stride"}, [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]),
+        ({"downsample": "stride", "order": "pool-relu"}, [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]),
+    ],
+)
+def test_layers_come_in_the_order_that_is_said(arguments: dict[str, str], kinds: list[type[nn.Module]]) -> None:
+    network = Conv4((1, 28, 28), **arguments)  # type: ignore[arg-type]  # a dict of all kinds
+    assert [[type(layer) for layer in block] for block in network.blocks] == [kinds] * 4  # type: ignore[union-attr,arg-type]  # they are sequences
+    strides = {layer.stride for layer in network.modules() if isinstance(layer, nn.Conv2d)}
+    assert strides == {(2, 2) if "downsample" in arguments else (1, 1)}
+
+
+def test_relu_before_or_after_max_pooling_is_the_same_function() -> None:
+    one, other = lively(Conv4((2, 17, 33), filters=6)), Conv4((2, 17, 33), filters=6, order="pool-relu")
+    other.load_state_dict(one.state_dict())  # the layers with weights stand at the same places
+    x = torch.randn(5, 2, 17, 33)
+    for training in (True, False):
+        assert torch.equal(one.train(training)(x), other.train(training)(x))
+    assert one(x).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("height", "width", "places"), [(28, 28, 4), (16, 16, 1), (17, 33, 6), (84, 84, 36), (31, 16, 2)])
+def test_strided_convolutions_keep_odd_rows_and_columns(height: int, width: int, places: int) -> None:
+    network = Conv4((1, height, width), filters=5, downsample="stride")
+    assert network.feature_shape == (5 * places,)
+    assert network(torch.rand(2, 1, height, width)).shape == (2, 5 * places)
+
+
+@pytest.mark.parametrize("downsample", ["pool", "stride"])
+def test_mean_is_that_over_the_places_of_the_flattened_map(downsample: Downsample) -> None:
+    flat = lively(Conv4((1, 33, 40), filters=5, downsample=downsample)).eval()
+    mean = Conv4((1, 33, 40), filters=5, downsample=downsample, output="mean").eval()
+    mean.load_state_dict(flat.state_dict())
+    x = torch.randn(3, 1, 33, 40)
+    assert mean.feature_shape == (5,)
+    assert flat.feature_shape[0] > 5
+    torch.testing.assert_close(mean(x), flat(x).unflatten(1, (5, -1)).mean(2))
+
+
+def test_strided_features_equal_an_independent_computation() -> None:
+    network = Conv4((2, 19, 30), filters=6, downsample="stride", output="mean", norm_scale="none", norm_eps=1e-3).double().eval()
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.bias.data.normal_()
+            layer.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]  # it has one
+    x = torch.randn(3, 2, 19, 30, dtype=torch.float64)
+    state, z = network.state_dict(), x
+    for block in range(4):
+        windows = F.unfold(z, 3, padding=1, stride=2)  # (n, channels * 9, places)
+        weight = state[f"blocks.{block}.0.weight"].reshape(6, -1)
+        z = (weight @ windows + state[f"blocks.{block}.0.bias"][:, None]) / (state[f"blocks.{block}.1.running_var"][:, None] + 1e-3).sqrt()
+        height, width = -(-x.shape[2] // 2 ** (block + 1)), -(-x.shape[3] // 2 ** (block + 1))
+        z = (z + state[f"blocks.{block}.1.bias"][:, None]).relu().unflatten(2, (height, width))
+    torch.testing.assert_close(network(x), z.mean((2, 3)))
+
+
+def test_xavier_start_is_uniform_by_fans_with_biases_of_zero() -> None:
+    for block, inputs in enumerate((3, 64, 64, 64)):
+        convolution = Conv4((3, 28, 28), initial="xavier").blocks[block][0]  # type: ignore[index]  # a sequence
+        bound = (6 / (9 * inputs + 9 * 64)) ** 0.5
+        assert 0.99 * bound < convolution.weight.abs().max() <= bound
+        assert convolution.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+        assert convolution.bias.abs().max() == 0
+        usual = Conv4((3, 28, 28)).blocks[block][0]  # type: ignore[index]  # a sequence
+        assert usual.bias.abs().max() > 0
+
+
+def test_norms_start_as_is_said() -> None:
+    norms = {
+        scale: [layer for layer in Conv4((1, 28, 28), norm_scale=scale, norm_eps=1e-3).modules() if isinstance(layer, nn.BatchNorm2d)]
+        for scale in get_args(NormScale)
+    }
+    assert all(len(layers) == 4 and all(layer.eps == 1e-3 and not layer.bias.any() for layer in layers) for layers in norms.values())
+    assert all(layer.weight is None for layer in norms["none"])
+    assert all(bool((layer.weight == 1).all()) for layer in norms["ones"])
+    assert all(0 <= layer.weight.min() < 0.2 and 0.8 < layer.weight.max() <= 1 for layer in norms["uniform"])
+
+
+@pytest.mark.parametrize("argument", ["downsample", "order", "output", "norm_scale", "initial"])
+def test_an_unknown_choice_is_refused_with_those_there_are(argument: str) -> None:
+    with pytest.raises(LearnerError, match=f"{argument} of Conv4 must be one of .*, .*; got 'else'"):
+        Conv4((1, 28, 28), **{argument: "else"})  # type: ignore[arg-type]  # on purpose

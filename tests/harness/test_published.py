@@ -65,7 +65,9 @@ def test_faulty_line_is_named(old: str, new: str, fault: str) -> None:
 def test_figures_equal_the_reference(reference_root: Path) -> None:
     with (reference_root / "published.csv").open(encoding="utf-8", newline="") as stream:
         reference = list(csv.DictReader(stream))
-    papers = {"snell2017": "Snell et al. 2017"} | dict.fromkeys(("official-code", "user-report"), "jakesnell/prototypical-networks")
+    papers = {"snell2017": "Snell et al. 2017", "finn2017": "Finn et al. 2017"} | dict.fromkeys(
+        ("official-code", "user-report"), "jakesnell/prototypical-networks"
+    )
     for key, figure in published().items():
         data, ways, shots, row, source = re.fullmatch(r"([a-z-]+)-(\d+)w(\d+)s-([a-z-]+)/([a-z0-9-]+)", key).groups()  # type: ignore[union-attr]  # every key matches
         found = [
@@ -81,4 +83,4 @@ def test_figures_equal_the_reference(reference_root: Path) -> None:
         assert str(figure.episodes or "") == line["episodes"]
         assert figure.verified is (line["verified"] == "yes")
         assert (figure.kind == "reproduction") is line["variant"].startswith("reproduction")
-    assert len(published()) == 12
+    assert len(published()) == 13

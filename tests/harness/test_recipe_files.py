@@ -34,8 +34,9 @@ def test_every_registered_file_is_sound_and_of_the_kind_its_name_says() -> None:
     five_ways = {f"{data}-5w{shots}s" for data in ("glyphs", "omniglot", "mini-imagenet", "cifar-fs", "fc100") for shots in (1, 5)}
     assert benchmarks == five_ways | {"omniglot-20w1s", "omniglot-20w5s"}
     recipes = {name for name, kind in kinds.items() if kind == "recipe"}
-    assert recipes == {f"{name}-protonet" for name in benchmarks if not name.startswith(("cifar-fs", "fc100"))}
-    assert all(find(name).tables["benchmark"] == name.rpartition("-")[0] for name in recipes)
+    protonets = {f"{name}-protonet" for name in benchmarks if not name.startswith(("cifar-fs", "fc100"))}
+    assert recipes == protonets | {"omniglot-5w1s-maml-paper"}
+    assert all(name.startswith(f"{find(name).tables['benchmark']}-") for name in recipes)
     assert all(find(name).tables["schema"] == 1 for name in kinds)
 
 

@@ -14,7 +14,12 @@ from metashot.testing import parametrize_with_checks, tiny_backbone
 
 # Registered name -> arguments that make a small instance.
 SMALL: Mapping[str, Mapping[str, Any]] = {
+    "maml": {"engine": "vmap"},
     "protonet": {},
+}
+# Registered name -> what a second small instance has otherwise.
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "maml": {"engine": "loop"},
 }
 # Class -> check -> the reason why its promise is not kept.
 EXPECTED: Mapping[str, Mapping[str, str]] = {}
@@ -25,15 +30,19 @@ def built_in() -> set[str]:
 
 
 def instances(name: str) -> list[Learner]:
-    """A small instance for each `batch_norm` that the learner accepts."""
+    """A small instance for each `batch_norm` that the learner accepts, and for each of them with its variant."""
+    kinds = [dict(SMALL[name])]
+    if name in VARIANTS:
+        kinds.append({**SMALL[name], **VARIANTS[name]})
     if not any(parameter.name == "batch_norm" for parameter in parameters_of(registry.load("learners", name))):
-        return [make_learner(name, SMALL[name], backbone=tiny_backbone, ways=5)]
+        return [make_learner(name, kind, backbone=tiny_backbone, ways=5) for kind in kinds]
     learners = []
-    for batch_norm in ("running", "support", "transductive"):
-        try:
-            learners.append(make_learner(name, {**SMALL[name], "batch_norm": batch_norm}, backbone=tiny_backbone, ways=5))
-        except RecipeError as refusal:
-            assert "batch_norm" in str(refusal)  # noqa: PT017
+    for kind in kinds:
+        for batch_norm in ("running", "support", "transductive"):
+            try:
+                learners.append(make_learner(name, {**kind, "batch_norm": batch_norm}, backbone=tiny_backbone, ways=5))
+            except RecipeError as refusal:
+                assert "batch_norm" in str(refusal)  # noqa: PT017
     return learners
 
 
@@ -49,6 +58,8 @@ def test_a_forgotten_learner_is_noticed_and_a_plugin_is_not_ours(monkeypatch: py
 
 def test_every_accepted_batch_norm_is_checked() -> None:
     assert [learner.batch_norm for learner in instances("protonet")] == ["running", "transductive"]
+    mamls = [(learner.engine, learner.batch_norm) for learner in instances("maml")]  # type: ignore[attr-defined]  # it is a GradientLearner
+    assert mamls == [(engine, batch_norm) for engine in ("vmap", "loop") for batch_norm in ("running", "support", "transductive")]
 
 
 @parametrize_with_checks(
