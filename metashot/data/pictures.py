@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from threading import Event
@@ -192,7 +193,7 @@ def picture_store(
         MetashotError: if the cache cannot be written; names the path.
     """
     digests = dict(sorted(sources.items()))
-    version = metadata.version("pillow") if pillow else None
+    version = _pillow() if pillow else None
     identity = {
         "data set": name,
         "part": part,
@@ -296,6 +297,12 @@ def _told(what: str, blocks: Blocks, total: int) -> Blocks:
             yield block
             done += len(block)
             advance(done)
+
+
+@cache
+def _pillow() -> str:
+    """Pillow's version, without loading it."""
+    return metadata.version("pillow")
 
 
 def _cpus() -> int:

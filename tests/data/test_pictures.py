@@ -311,6 +311,7 @@ def _said(folder: Path, code: str) -> list[str]:
 
 def test_an_interrupt_stops_the_build_at_once_and_leaves_nothing(tmp_path: Path) -> None:
     interrupt = """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started deaf to it
 COUNT = 100_000
 def during(position):
     if position == 500:
