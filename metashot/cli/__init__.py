@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         _leave(
-            "Interrupted. The same command reuses what is finished and goes on from the last checkpoint, which each validation writes.",
+            "Interrupted. The same command reuses what is finished; training goes on from its last checkpoint, one a validation.",
             _INTERRUPTED,
         )
     except CycloptsError as error:

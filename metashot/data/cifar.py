@@ -6,6 +6,7 @@ are taken together. CIFAR-FS: Bertinetto, Henriques, Torr and Vedaldi 2019, "Met
 "TADAM: Task dependent adaptive metric for improved few-shot learning"; 12 / 4 / 4 whole superclasses of five classes each.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +72,13 @@ def fetch(name: str, *, base_url: str = _PUBLISHED, md5: str = _OFFICIAL_MD5) ->
 
 
 def _stores(wanted: Division, root: Path | str | None, *, size: int, resize: str, download: bool) -> dict[str, ImageStore]:
-    made = split_stores(
+
+    def check(made: Mapping[str, ImageStore]) -> None:
+        for part, store in made.items():  # also those that were prepared before, with another number allowed
+            counts = dict(zip(store.class_names, np.bincount(store.labels).tolist(), strict=True))
+            wanted.check(counts, where=f"{wanted.name}, split {part}")
+
+    return split_stores(
         wanted.name,
         root=root,
         locate=partial(locate, wanted),
@@ -80,7 +87,5 @@ def _stores(wanted: Division, root: Path | str | None, *, size: int, resize: str
         parts=PARTS,
         download=partial(fetch, wanted.name) if download else None,
         pillow=size != SIDE,  # pickles hold pixels and PNG is lossless: at their own size no version of Pillow can change them
+        check=check,
     )
-    for part, store in made.items():  # also those that were prepared before, with another number allowed
-        wanted.check(dict(zip(store.class_names, np.bincount(store.labels).tolist(), strict=True)), where=f"{wanted.name}, split {part}")
-    return made

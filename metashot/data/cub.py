@@ -60,16 +60,19 @@ def cub(
     if images is not None and images != _ANY and (not isinstance(images, int) or images < _CLASSES):
         raise DataError(f'images is how many there are in all, at least {_CLASSES}, or "any"; got {images!r}.')
     total = images if isinstance(images, int) else None
-    made = split_stores(
+
+    def check(made: Mapping[str, ImageStore]) -> None:
+        _check_total("the stores of cub", sum(len(store.labels) for store in made.values()), total)  # also those prepared before
+
+    return split_stores(
         "cub",
         root=root,
         locate=partial(_locate, total=total),
         treatment=Treatment(size=size, resize=resize, fit=fit),
         key={"split": "number modulo 4"},
         parts=_PARTS,
+        check=check,
     )
-    _check_total("the stores of cub", sum(len(store.labels) for store in made.values()), total)  # also those that were prepared before
-    return made
 
 
 def part_of(number: int) -> str:

@@ -41,7 +41,7 @@ def decode_image(
         DataError: if it is empty, truncated, animated, of another format or size, too large, or of 32 bits a channel; names `where`.
         UnknownNameError: if a format is not one of `PICTURE_FORMATS`.
     """
-    from PIL import Image  # here: opening a prepared store needs no decoder
+    from PIL import Image, UnidentifiedImageError  # here: opening a prepared store needs no decoder
 
     for each in formats:
         if each not in PICTURE_FORMATS:
@@ -62,8 +62,15 @@ def decode_image(
             pixels = _upright(_pixels(picture, where, mode), picture.info.get("exif"))
     except DataError:
         raise
+    except Image.DecompressionBombError:
+        raise DataError(f"{where} is too large to be decoded: more than {_MOST_PIXELS} pixels are refused. Make it smaller.") from None
+    except UnidentifiedImageError:
+        kinds = " or ".join(formats)
+        raise DataError(f"{where} cannot be decoded as {kinds}: it is no such picture. Get the file again, or take it away.") from None
     except Exception as error:  # a damaged picture raises a dozen kinds inside the decoder; all mean the same here
-        raise DataError(f"{where} cannot be decoded as {' or '.join(formats)} ({type(error).__name__}: {error}).") from error
+        raise DataError(
+            f"{where} cannot be decoded as {' or '.join(formats)} ({type(error).__name__}: {error}). Get the file again, or take it away."
+        ) from error
     if size is not None and pixels.shape[:2] != size[::-1]:
         raise _other_size(where, pixels.shape[1::-1], size)
     return pixels

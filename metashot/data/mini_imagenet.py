@@ -5,6 +5,7 @@ Proposed in Vinyals, Blundell, Lillicrap, Kavukcuoglu and Wierstra 2016, "Matchi
 let it be passed on, so it is not downloaded; what people have is read as they have it.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -58,15 +59,18 @@ def mini_imagenet(
     if images is not None and images != _ANY and (type(images) is not int or images < 1):
         raise DataError(f'images is how many each class has, at least 1, or "any"; got {images!r}.')
     catalogue = usual(images if isinstance(images, int) else None)
-    made = split_stores(
+
+    def check(made: Mapping[str, ImageStore]) -> None:
+        for part, store in made.items():  # also those that were prepared before, with another number allowed
+            counts = dict(zip(store.class_names, np.bincount(store.labels, minlength=len(store.class_names)).tolist(), strict=True))
+            catalogue.check(part, counts, where=f"the store of {part}")
+
+    return split_stores(
         "mini-imagenet",
         root=root,
         locate=partial(locate, catalogue=catalogue),
         treatment=Treatment(size=size, resize=resize),
         key={"classes": {part: list(classes) for part, classes in catalogue.parts.items()}},
         parts=PARTS,
+        check=check,
     )
-    for part, store in made.items():  # also those that were prepared before, with another number allowed
-        counts = dict(zip(store.class_names, np.bincount(store.labels, minlength=len(store.class_names)).tolist(), strict=True))
-        catalogue.check(part, counts, where=f"the store of {part}")
-    return made

@@ -119,7 +119,7 @@ def omniglot(
         sources = find_sources(root, download=download)
         digests: Mapping[str, str] = _digests(sources)
     except MissingDataError as error:
-        missing, digests = error, recalled_instead("omniglot", error, root=root).digests
+        missing, digests = error, recalled_instead("omniglot", error, root=root)[0].digests
     made = _stores(sources, digests, catalogue, rotations=rotations, invert=invert, size=size, resize=resize, missing=missing)
     remember("omniglot", digests, {"stores": [store.folder.parent.name for store in made.values() if store.folder]})
     return made

@@ -28,6 +28,9 @@ _MOST_THREADS = 32
 _LONGEST = 6 * 3600.0  # seconds: a million photographs on one CPU take hours
 
 
+Check = Callable[[Mapping[str, ImageStore]], None]
+
+
 @dataclass(frozen=True, eq=False)
 class Pictures:
     """The pictures of one split, not decoded yet: N pictures, C classes.
@@ -94,6 +97,7 @@ def split_stores(
     parts: Sequence[str] | None = ("train", "val", "test"),
     download: Callable[[], Path] | None = None,
     pillow: bool = True,
+    check: Check = lambda made: None,
 ) -> dict[str, ImageStore]:
     """Split -> store of data set `name`: prepared on the first call, opened on later ones, also when the raw data is gone by then.
 
@@ -106,46 +110,70 @@ def split_stores(
         parts: the splits; None for those that the raw data has.
         download: fetches the raw data, and gives its folder; called if it is not found. Without it, what was downloaded before is used.
         pillow: as for `picture_store`.
+        check: raises DataError if the stores are not what is asked for in a way that is no part of their key, such as how many pictures a
+            class has. What was prepared before and does not pass is passed over.
 
     Raises:
         MissingDataError: if the raw data is not found and the stores were not prepared before.
         DataError: if it is not what it should be; names the file.
         MetashotError: if the cache cannot be written; names the path.
     """
-    finds: Mapping[str, Callable[[], AbstractContextManager[Pictures]]]
     try:
         located = _located(name, root, locate, download)
-    except MissingDataError as error:
-        known, missing = recalled_instead(name, error, root=root), error
-        digests, layout, about = dict(known.digests), known.about.get("layout"), {}
-
-        def find() -> AbstractContextManager[Pictures]:
-            raise not_prepared_so(name, missing) from None
-
-        chosen = list(parts) if parts is not None else [str(part) for part in known.about.get("parts", ())]
-        finds = dict.fromkeys(chosen, find)
-    else:
-        chosen = list(located.parts) if parts is None else list(parts)
-        if absent := [part for part in chosen if part not in located.parts]:
-            raise DataError(f"{name}: what was found ({located.layout}) has no split {absent[0]}; it has {', '.join(located.parts)}.")
-        digests = {label: digest_of(path) for label, path in sorted(located.files.items())}
-        layout, about, finds = located.layout, dict(located.about or {}), located.parts
+    except MissingDataError as missing:
+        return _recalled_stores(name, missing, treatment=treatment, key=key or {}, parts=parts, pillow=pillow, root=root, check=check)
+    chosen = list(located.parts) if parts is None else list(parts)
+    if absent := [part for part in chosen if part not in located.parts]:
+        raise DataError(f"{name}: what was found ({located.layout}) has no split {absent[0]}; it has {', '.join(located.parts)}.")
+    digests = {label: digest_of(path) for label, path in sorted(located.files.items())}
+    about = {"layout": located.layout, **dict(located.about or {})}
     made = {
         part: picture_store(
-            name,
-            part,
-            sources=digests,
-            find=finds[part],
-            treatment=treatment,
-            key=key or {},
-            about={"layout": layout, **about},
-            pillow=pillow,
+            name, part, sources=digests, find=located.parts[part], treatment=treatment, key=key or {}, about=about, pillow=pillow
         )
         for part in chosen
     }
+    check(made)
     stores = [store.folder.parent.name for store in made.values() if store.folder is not None]
-    remember(name, digests, {"layout": layout, "parts": chosen, "stores": stores})
+    remember(name, digests, {"layout": located.layout, "parts": chosen, "stores": stores})
     return made
+
+
+def _recalled_stores(
+    name: str,
+    missing: MissingDataError,
+    *,
+    treatment: Treatment,
+    key: Mapping[str, Any],
+    parts: Sequence[str] | None,
+    pillow: bool,
+    root: Path | str | None,
+    check: Check,
+) -> dict[str, ImageStore]:
+    """The stores of the last preparation that had these settings; of several copies of a data set, those of the copy prepared last.
+
+    Raises:
+        MissingDataError, DataError: if there is none; says what the last preparation lacks.
+    """
+
+    def find() -> AbstractContextManager[Pictures]:
+        raise not_prepared_so(name, missing) from None
+
+    refused: list[MetashotError] = []
+    for known in recalled_instead(name, missing, root=root):
+        about = {"layout": known.about.get("layout")}
+        chosen = list(parts) if parts is not None else [str(part) for part in known.about.get("parts", ())]
+        try:
+            made = {
+                part: picture_store(name, part, sources=known.digests, find=find, treatment=treatment, key=key, about=about, pillow=pillow)
+                for part in chosen
+            }
+            check(made)
+        except (MissingDataError, DataError) as error:
+            refused.append(error)
+            continue
+        return made
+    raise refused[0]
 
 
 def _located(name: str, root: Path | str | None, locate: Callable[[Path], Located], download: Callable[[], Path] | None) -> Located:

@@ -24,6 +24,7 @@ MARKS: Mapping[str, Collection[str]] = {  # by which a data set's own folder is 
         *(f"images{ending}" for ending in ("", ".tar.gz", ".tgz", ".tar", ".zip")),
         "mini-imagenet-cache-train.pkl",
         "miniImageNet_category_split_train_phase_train.pickle",
+        *("ILSVRC2012_img_train", "ILSVRC", "n01532829"),
     ),
     "mini-imagenet-to-cub": ("mini-imagenet", "cub"),
     "omniglot": ("images_background.zip", "images_background", "images_evaluation.zip", "images_evaluation"),

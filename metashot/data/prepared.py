@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..atomic import check_folder, new_folder, sweep, told
-from ..errors import DataError, MetashotError
+from ..errors import DataError, MetashotError, MissingDataError
 from .stamps import stamp_of
 from .store import FingerprintWriter, ImageStore
 from .store_files import ARRAYS, HASHES, IMAGES, ITEMS, RECORD, check_file, check_images, files_of, keep_stamp, map_images, reading
@@ -85,13 +85,24 @@ def build_store(
             return store
         with told(place):
             sweep(place)
+            contents = _contents(place / "store", fill)
             if (place / "store").exists():
                 shutil.rmtree(place / "store")
             with new_folder(place / "store") as new:
-                _write(new, fill())
+                _write(new, contents)
         with suppress(OSError):  # hashed for the manifest a moment ago, under a name that nobody knew
             keep_stamp(place / "store", stamp_of(place / "store", [IMAGES]))
     return open_store(place / "store")
+
+
+def _contents(store: Path, fill: Callable[[], Contents]) -> Contents:
+    """What `fill` gives. Where the raw data is gone, a damaged store stays where it is, for whoever can mend it."""
+    try:
+        return fill()
+    except MissingDataError as error:
+        if store.exists():
+            raise MissingDataError(f"The prepared store {store} is damaged, and without raw data cannot be built again. {error}") from None
+        raise
 
 
 def open_store(folder: Path, *, hashes: bool = False) -> ImageStore:

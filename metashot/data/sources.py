@@ -14,6 +14,8 @@ from .archives import content_digest, open_members
 from .places import cache_folder
 from .stamps import Stamp, stamp_of
 
+_MOST_REMEMBERED = 8  # preparations of one data set
+
 
 @dataclass(frozen=True)
 class Recalled:
@@ -51,7 +53,7 @@ def digest_of(path: Path) -> str:
 
 
 def remember(name: str, digests: Mapping[str, str], about: Mapping[str, Any]) -> None:
-    """Note the source digests of data set `name`, now that its stores are prepared; replaces what was noted before.
+    """Note the source digests of data set `name`, now that its stores are prepared; what was noted before comes after it.
 
     Args:
         name: the data set.
@@ -59,10 +61,10 @@ def remember(name: str, digests: Mapping[str, str], about: Mapping[str, Any]) ->
         about: what else may be of use, JSON-valued. "stores", the names of folders in `cache_folder() / "stores"`, has a meaning: when
             none of them is left, nothing is recalled.
     """
-    note = {"name": name, "digests": dict(digests), "about": dict(about)}
-    path = _note("prepared", name)
-    if _read(path) != note:
-        _write(path, note)
+    path, entry = _note("prepared", name), {"digests": dict(digests), "about": dict(about)}
+    earlier = _entries(name)
+    if earlier[:1] != [entry]:
+        _write(path, {"name": name, "prepared": [entry, *(each for each in earlier if each != entry)][:_MOST_REMEMBERED]})
 
 
 def recalled(name: str) -> Mapping[str, str] | None:
@@ -72,36 +74,47 @@ def recalled(name: str) -> Mapping[str, str] | None:
 
 
 def recollection(name: str) -> Recalled | None:
-    """All that `remember` noted of data set `name`; None if it was not prepared, or its stores are gone."""
-    note = _read(_note("prepared", name))
-    digests, about = note.get("digests"), note.get("about")
-    if note.get("name") != name or not isinstance(digests, dict) or not isinstance(about, dict):
-        return None
-    stores = about.get("stores")
-    if isinstance(stores, list) and not any((cache_folder() / "stores" / str(each)).is_dir() for each in stores):
-        return None
-    return Recalled(digests, about)
+    """What `remember` last noted of data set `name`; None if it was not prepared, or its stores are gone."""
+    return next(iter(recollections(name)), None)
 
 
-def recalled_instead(name: str, missing: MissingDataError, *, root: Path | str | None) -> Recalled:
-    """What is known of data set `name` from before, its raw data having been looked for in vain.
+def recollections(name: str) -> list[Recalled]:
+    """All that is remembered of data set `name` whose stores are not gone, the last prepared first: copies of it, and settings."""
+    stores = cache_folder() / "stores"
+    found = []
+    for entry in _entries(name):
+        named = entry["about"].get("stores")
+        if not isinstance(named, list) or any((stores / str(each)).is_dir() for each in named):
+            found.append(Recalled(entry["digests"], entry["about"]))
+    return found
+
+
+def recalled_instead(name: str, missing: MissingDataError, *, root: Path | str | None) -> list[Recalled]:
+    """What is known of data set `name` from before, its raw data having been looked for in vain: at least one, the last prepared first.
 
     A root that was given is a wish to read from there: it is never answered with what was prepared from elsewhere.
 
     Raises:
-        MissingDataError: `missing`, if the data set was never prepared; likewise if a root was given, and says then what would help.
+        MissingDataError: `missing`, if the data set was never prepared; likewise if a root was given, and says then what may help.
     """
-    known = recollection(name)
-    if known is None:
+    known = recollections(name)
+    if not known:
         raise missing
     if root is not None:
-        raise MissingDataError(f"{missing} It was prepared before: leave the data root away to use that.")
+        raise MissingDataError(f"{missing} It was prepared before: leave the data root away to use that, if the settings are the same.")
     return known
 
 
 def not_prepared_so(name: str, missing: MissingDataError) -> MissingDataError:
     """The error for a data set that was prepared before, but not with the settings asked for, and whose raw data is gone."""
     return MissingDataError(f"{name} was prepared before, but not with these settings, for which the raw data is needed. {missing}")
+
+
+def _entries(name: str) -> list[dict[str, Any]]:
+    note = _read(_note("prepared", name))
+    entries = note.get("prepared") if note.get("name") == name else None
+    sound = entries if isinstance(entries, list) else []
+    return [each for each in sound if isinstance(each, dict) and all(isinstance(each.get(part), dict) for part in ("digests", "about"))]
 
 
 def _stamp(path: Path) -> Stamp | None:

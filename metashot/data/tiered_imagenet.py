@@ -74,18 +74,21 @@ def tiered_imagenet(
         {part: tuple(sorted(wnid for classes in each.values() for wnid in classes)) for part, each in categories.items()},
         images if isinstance(images, int) else None,
     )
-    made = split_stores(
+
+    def check(made: Mapping[str, ImageStore]) -> None:
+        for part, store in made.items():  # also those that were prepared before, with another number allowed
+            counts = dict(zip(store.class_names, np.bincount(store.labels, minlength=len(store.class_names)).tolist(), strict=True))
+            catalogue.check(part, counts, where=f"the store of {part}")
+
+    return split_stores(
         _NAME,
         root=root,
         locate=partial(_locate, categories=categories, catalogue=catalogue),
         treatment=Treatment(size=size, resize=resize),
         key={"categories": {part: {name: list(classes) for name, classes in each.items()} for part, each in categories.items()}},
         parts=PARTS,
+        check=check,
     )
-    for part, store in made.items():  # also those that were prepared before, with another number allowed
-        counts = dict(zip(store.class_names, np.bincount(store.labels, minlength=len(store.class_names)).tolist(), strict=True))
-        catalogue.check(part, counts, where=f"the store of {part}")
-    return made
 
 
 def published() -> Categories:

@@ -103,6 +103,7 @@ def _unusual(result: Result, cell: CellResult) -> list[str]:
     """What sets a row apart from the usual protocol of its benchmark, in parentheses."""
     trained_on = result.recipe["data"]["name"]
     marks = [
+        "untrained" if result.training is None and result.tags["trainable"] else "",
         cell.split if cell.split != "test" else "",
         f"{size_name(cell.queries)} queries" if cell.queries != 15 else "",
         f"episode seed {cell.seed}" if cell.seed else "",
@@ -143,6 +144,8 @@ def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
             if result.training
             else "± covers the draw of the episodes on these very images; it says nothing about new images or new classes."
         )
+    if result.training is None and result.tags["trainable"]:
+        notes.append("Untrained: the learner could be trained, the recipe has no [train], and the weights are as they were made.")
     if result.budget != "full" and cell.published:
         notes.append("A short budget is not comparable with the published figure; the difference is shown for orientation.")
     if result.batch_norm == "transductive":

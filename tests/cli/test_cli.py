@@ -123,7 +123,8 @@ def test_wrong_name_is_one_line_with_status_2(arguments: list[str], message: str
 
 def test_interrupt_is_told_and_the_same_command_goes_on(small: Path) -> None:
     small.write_text(small.read_text().replace("steps = 6", "steps = 400"))
-    command = [sys.executable, "-c", "from metashot.cli import main; main()", "bench", "tiny.toml"]
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a job in the background is started deaf to it
+    command = [sys.executable, "-c", f"{hears}; from metashot.cli import main; main()", "bench", "tiny.toml"]
     process = subprocess.Popen(command, cwd=small.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     checkpoints = small.parent / "runs/tiny/full/seed0/checkpoints"
     while process.poll() is None and not list(checkpoints.glob("[0-9]*/MANIFEST.json")):

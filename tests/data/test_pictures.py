@@ -1,7 +1,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from metashot.data import decode_image, open_store, pictures
+from metashot.data import ImageStore, decode_image, open_store, pictures
 from metashot.data.pictures import Located, Pictures, picture_store, split_stores
 from metashot.data.prepared import item_names
 from metashot.data.progress import reporting
@@ -270,6 +270,7 @@ def test_pictures_that_do_not_fit_are_refused(changes: dict[str, Any], message: 
 # --- interrupted, killed, two at once: in processes of their own
 
 CHILD = """
+from importlib import metadata
 import os, random, resource, signal, sys, threading, time
 from contextlib import contextmanager
 from pathlib import Path
@@ -311,6 +312,7 @@ def _said(folder: Path, code: str) -> list[str]:
 
 def test_an_interrupt_stops_the_build_at_once_and_leaves_nothing(tmp_path: Path) -> None:
     interrupt = """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started deaf to it
 COUNT = 100_000
 def during(position):
     if position == 500:
@@ -343,6 +345,8 @@ def test_a_cache_that_may_not_be_written_is_named_in_one_line(tmp_path: Path) ->
     forbidden = """
 build()  # loads whatever it needs, while this process may still read everything
 os.environ["METASHOT_CACHE"] = str(cache := folder / "other")
+pillow = metadata.version("pillow")
+metadata.version = lambda name: pillow  # which lies in an environment that may be closed to others
 if os.getuid() == 0:
     os.setuid(65534)  # root may write anywhere
 else:
@@ -500,6 +504,45 @@ def test_stores_of_other_settings_need_the_raw_data(raw: Raw, cache: Path) -> No
         _stores(raw, treatment=Treatment(7))
     assert len(list(cache.glob("stores/*/store"))) == 3
     assert len(_stores(raw)) == 3  # what was remembered stays
+
+
+def test_of_several_copies_the_one_prepared_last_that_passes_is_taken(raw: Raw) -> None:
+    def few(made: Mapping[str, ImageStore]) -> None:
+        if len(made["train"]) > 8:
+            raise DataError("too many pictures")
+
+    first = _stores(raw)
+    raw.file.write_bytes(b"another copy")
+    raw.finders = {part: Finder(_pictures(8)) for part in ("train", "val", "test")}
+    last = _stores(raw)
+    assert first["train"].fingerprint != last["train"].fingerprint
+    raw.file.unlink()
+    assert _stores(raw)["train"].fingerprint == last["train"].fingerprint
+    assert _stores(raw, check=few)["train"].fingerprint == last["train"].fingerprint
+
+    def many(made: Mapping[str, ImageStore]) -> None:
+        if len(made["train"]) != len(first["train"]):
+            raise DataError("too few pictures")
+
+    assert _stores(raw, check=many)["train"].fingerprint == first["train"].fingerprint  # prepared earlier, and still there
+
+    def none(made: Mapping[str, ImageStore]) -> None:
+        raise DataError(f"{len(made['train'])} pictures are wrong")
+
+    with pytest.raises(DataError, match=f"{len(last['train'])} pictures are wrong"):
+        _stores(raw, check=none)
+
+
+def test_a_damaged_store_whose_raw_data_is_gone_is_left_where_it_is(raw: Raw) -> None:
+    store = _stores(raw)["test"]
+    assert store.folder is not None
+    images = store.folder / "images.npy"
+    images.write_bytes(images.read_bytes()[:-1])
+    raw.file.unlink()
+    for _ in range(2):
+        with pytest.raises(MissingDataError, match=r"The prepared store .* is damaged, and without raw data cannot be built again"):
+            _stores(raw)
+        assert images.exists()
 
 
 def test_a_root_that_was_given_is_not_answered_with_what_was_prepared_from_elsewhere(raw: Raw, tmp_path: Path) -> None:

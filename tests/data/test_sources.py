@@ -8,7 +8,7 @@ import pytest
 from metashot.data import sources
 from metashot.data.archives import content_digest
 from metashot.data.places import at_hand, cache_folder
-from metashot.data.sources import digest_of, not_prepared_so, recalled, recalled_instead, recollection, remember
+from metashot.data.sources import digest_of, not_prepared_so, recalled, recalled_instead, recollection, recollections, remember
 from metashot.data.stamps import stamp_of
 from metashot.errors import DataError, MetashotError, MissingDataError
 
@@ -178,11 +178,20 @@ def test_what_was_prepared_stands_in_for_raw_data_unless_a_root_asks_for_that(ca
     with pytest.raises(MissingDataError, match=r"^No raw data for letters\.$"):
         recalled_instead("letters", missing, root=None)
     remember("letters", {"images": "1"}, {})
-    assert recalled_instead("letters", missing, root=None).digests == {"images": "1"}
+    assert recalled_instead("letters", missing, root=None)[0].digests == {"images": "1"}
     with pytest.raises(MissingDataError, match=r"No raw data for letters\. It was prepared before: leave the data root away"):
         recalled_instead("letters", missing, root="elsewhere")
     assert isinstance(not_prepared_so("letters", missing), MetashotError)
     assert "not with these settings" in str(not_prepared_so("letters", missing))
+
+
+def test_all_preparations_are_remembered_the_last_first_and_none_twice(cache: Path) -> None:
+    for digest in ("1", "2", "1", "3"):
+        remember("letters", {"images": digest}, {})
+    assert [each.digests["images"] for each in recollections("letters")] == ["3", "1", "2"]
+    for digest in range(20):
+        remember("letters", {"images": str(digest)}, {})
+    assert len(recollections("letters")) == 8
 
 
 def test_data_that_was_prepared_is_at_hand_unless_a_root_is_asked_for(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

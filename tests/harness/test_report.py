@@ -49,7 +49,7 @@ def _result(
         seed=3,
         budget=budget,
         overrides={},
-        tags={"transductive": False} | (tags or {}),
+        tags={"transductive": False, "trainable": training is not None} | (tags or {}),
         batch_norm=batch_norm,
         versions={},
         git_revision=None,
@@ -98,6 +98,7 @@ def test_footnotes_say_what_the_interval_leaves_out_and_where_figures_come_from(
     [
         ({"budget": "cpu"}, "budget", "cpu (short)", "not comparable with the published figure"),
         ({"tags": {"transductive": True}, "batch_norm": "transductive"}, "batch norm", "transductive", "normalised together"),
+        ({"tags": {"trainable": True}}, "benchmark", "omniglot-5w1s (untrained)", "the recipe has no [train]"),
         ({"tags": {"transductive": True}}, "batch norm", "running (transductive)", "answered together"),
         (
             {"cell": {"shots": 5, "published": "omniglot-5w5s-protonet/snell2017"}},
