@@ -1,7 +1,6 @@
 """What miniImageNet consists of: which ImageNet classes, in which split, how many images of each."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -10,7 +9,6 @@ from pathlib import Path
 from ..errors import DataError
 
 PARTS = ("train", "val", "test")
-WNID = re.compile(r"n[0-9]{8}")  # WordNet's number of a noun, by which ImageNet names its classes
 _FEW = 3  # names quoted in a message
 
 

@@ -1,6 +1,5 @@
 """The layouts in which people have miniImageNet: recognised by the names in a folder, nothing opened; then read split by split."""
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -13,7 +12,8 @@ import numpy.typing as npt
 from ..errors import DataError, MissingDataError
 from .archives import Members, open_members
 from .decoding import decode_image
-from .mini_imagenet_catalogue import WNID, Catalogue, few
+from .imagenet_folders import PLACES, class_folders
+from .mini_imagenet_catalogue import Catalogue, few
 from .mini_imagenet_lists import arranged, by_base_name, classes_as_listed, classes_as_named, natural, picture_names, read_list
 from .mini_imagenet_pickles import CACHE, CATEGORY, NAMING, cache_pictures, category_pictures
 from .pictures import Located, Pictures
@@ -30,7 +30,6 @@ LAYOUTS = (
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip", ".tar.bz2", ".tar.xz")
 CHOICE = "by position among the files of their class, sorted by number"  # for the provenance
 _SPLITS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
-_IMAGENET = ("ILSVRC2012_img_train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "CLS-LOC/train", "images", ".", "train")
 _POSITION = re.compile(r"(n[0-9]{8})([0-9]{8})\.jpe?g", re.IGNORECASE)  # Ravi and Larochelle's names: wnid, then the image's position
 _ORIGINAL = re.compile(r"(n[0-9]{8})_([0-9]+)\.jpe?g", re.IGNORECASE)  # ImageNet's names: wnid, then the image's number
 
@@ -70,7 +69,7 @@ def locate(folder: Path, catalogue: Catalogue) -> Located:
         state = f"it has {few(sorted(names))}" if names else "it is empty"
         kind = DataError if names else MissingDataError
         raise kind(f"{folder} is no layout of miniImageNet that is known: {state}. Known are: {LAYOUTS}.")
-    if imagenet is not None and not lists and _class_folders(imagenet) == catalogue.classes:
+    if imagenet is not None and not lists and class_folders(imagenet) == catalogue.classes:
         return _by_class(imagenet, catalogue)
     if imagenet is not None:
         return _imagenet(imagenet, _all_lists(folder, lists, "ImageNet's training folders"), catalogue)
@@ -266,17 +265,9 @@ def _all_lists(folder: Path, lists: Mapping[str, Path], what: str) -> Mapping[st
 
 def _imagenet_folder(folder: Path, catalogue: Catalogue) -> Path | None:
     """The folder below `folder` that has ImageNet's class folders; `train` only if no split can have as many."""
-    for place in _IMAGENET:
+    for place in (*PLACES, "train"):
         path = folder / place
-        classes = _class_folders(path)
+        classes = class_folders(path)
         if classes and (place != "train" or len(classes) > len(catalogue.classes) or catalogue.classes <= classes):
             return path
     return None
-
-
-def _class_folders(path: Path) -> set[str]:
-    try:
-        with os.scandir(path) as entries:
-            return {entry.name for entry in entries if WNID.fullmatch(entry.name) and entry.is_dir()}
-    except OSError:
-        return set()

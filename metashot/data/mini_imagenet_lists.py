@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ..errors import DataError, MissingDataError
 from .csv_lists import read_rows
-from .mini_imagenet_catalogue import WNID, Catalogue, few
+from .imagenet_folders import WNID
+from .mini_imagenet_catalogue import Catalogue, few
 from .pictures import Pictures
 from .signatures import HEAD, no_data
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from .mini_imagenet_catalogue import WNID, Catalogue, few
+from .imagenet_folders import WNID
+from .mini_imagenet_catalogue import Catalogue, few
 from .mini_imagenet_lists import arranged
 from .pictures import Pictures
 from .unpickling import read_pickle

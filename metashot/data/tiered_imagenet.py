@@ -5,7 +5,6 @@ arXiv:1803.00676: 351 / 97 / 160 classes of 20 / 6 / 8 categories. All of ImageN
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,7 +18,8 @@ import numpy.typing as npt
 from ..errors import DataError, MissingDataError
 from .archives import Members, open_members
 from .decoding import decode_image
-from .mini_imagenet_catalogue import PARTS, WNID, Catalogue, few
+from .imagenet_folders import PLACES, class_folders
+from .mini_imagenet_catalogue import PARTS, Catalogue, few
 from .mini_imagenet_lists import arranged, picture_names
 from .pictures import Located, Pictures, Treatment, split_stores
 from .store import ImageStore
@@ -28,7 +28,6 @@ _NAME = "tiered-imagenet"
 _SIDE = 84
 _ANY = "any"
 _SPLITS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
-_IMAGENET = ("ILSVRC2012_img_train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "CLS-LOC/train", "images", ".")  # and train
 _LAYOUTS = (
     "ImageNet's training class folders (n01532829/*.JPEG), directly there or in train/, ILSVRC2012_img_train/, "
     "ILSVRC/Data/CLS-LOC/train/ or images/; class folders in train/, val/ and test/"
@@ -99,9 +98,9 @@ def published() -> Categories:
 
 def _locate(folder: Path, *, categories: Categories, catalogue: Catalogue) -> Located:
     """Recognise what lies in `folder`, by names only; which layout it is has no part in the stores."""
-    places = {path.resolve(): path for path in (folder / each for each in _IMAGENET) if _class_folders(path)}
-    splits = {part: [folder / name for name in names if _class_folders(folder / name)] for part, names in _SPLITS.items()}
-    inside = [_class_folders(path) for found in splits.values() for path in found]
+    places = {path.resolve(): path for path in (folder / each for each in PLACES) if class_folders(path)}
+    splits = {part: [folder / name for name in names if class_folders(folder / name)] for part, names in _SPLITS.items()}
+    inside = [class_folders(path) for found in splits.values() for path in found]
     whole = any(classes >= catalogue.classes or len(classes) > len(catalogue.classes) for classes in inside)
     if splits["train"] and (whole or not (splits["val"] or splits["test"])):  # ImageNet's own, and so are val and test beside it
         places[(folder / "train").resolve()] = folder / "train"
@@ -114,7 +113,7 @@ def _locate(folder: Path, *, categories: Categories, catalogue: Catalogue) -> Lo
         raise DataError(f"{folder} has class folders in {_shown(places.values())}. Keep one of them there, or give it as --data-root.")
     if places:
         (place,) = places.values()
-        there = _class_folders(place)
+        there = class_folders(place)
         paths = {part: {wnid: place / wnid for wnid in catalogue.parts[part] if wnid in there} for part in PARTS}
         layout, where = "ImageNet's training folders", place
     elif any(splits.values()):
@@ -143,7 +142,7 @@ def _of_split(folder: Path, part: str, found: list[Path], catalogue: Catalogue) 
         raise DataError(f"{folder} has {part} more than once: {_shown(found)}. Keep one of them.")
     if not found:
         raise MissingDataError(f"tieredImageNet is not complete: {folder} has no folder {part} with class folders in it.")
-    classes = _class_folders(found[0])
+    classes = class_folders(found[0])
     if extra := sorted(classes - set(catalogue.parts[part])):
         told = few([f"{wnid} (a {home} class)" if (home := catalogue.home(wnid)) else f"{wnid} (in no split)" for wnid in extra])
         wrong = "leaks: it has" if any(map(catalogue.home, extra)) else "has classes that are not tieredImageNet's:"
@@ -172,14 +171,6 @@ def _opened(
 def _decoded(members: Members, path: Path, name: str) -> npt.NDArray[np.uint8]:
     # one of ImageNet's files called .JPEG is a PNG
     return decode_image(members.read(name), where=f"{path}: {name}", formats=("JPEG", "PNG"), mode="RGB")
-
-
-def _class_folders(path: Path) -> set[str]:
-    try:
-        with os.scandir(path) as entries:
-            return {entry.name for entry in entries if WNID.fullmatch(entry.name) and entry.is_dir()}
-    except OSError:
-        return set()
 
 
 def _shown(paths: Iterable[Path]) -> str:
