@@ -277,6 +277,9 @@ def test_names_that_cannot_be_printed_are_escaped(capfd: pytest.CaptureFixture[s
 def test_verify_reads_every_byte_and_names_what_is_damaged(capfd: pytest.CaptureFixture[str]) -> None:
     main(["data", "info", *SMALL, "--verify"])
     assert "Every byte on disk is what it was when it was written." in capfd.readouterr().out
+    for split in _json(capfd, "info", *SMALL)["splits"]:
+        while not stamp_of(split["folder"], ["images.npy"]).settled:
+            pass  # a stamp is kept of files only that have been left alone for a moment
     told = _json(capfd, "info", *SMALL)
     for split in told["splits"][1:]:
         images = Path(split["folder"]) / "images.npy"
