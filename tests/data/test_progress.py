@@ -75,3 +75,5 @@ def test_a_process_without_stderr_goes_on(monkeypatch: pytest.MonkeyPatch) -> No
     times: Iterator[float] = iter([0, 100])
     with track("drawing", 2, clock=lambda: next(times)) as advance:
         advance(1)
+    assert list(times) == []  # it came as far as the line that would be written after so long
+    assert sys.stderr is None

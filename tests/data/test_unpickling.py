@@ -52,7 +52,9 @@ def _same(found: Any, wanted: Any) -> None:
 
 @given(value=PLAIN, protocol=st.sampled_from(PROTOCOLS))
 def test_plain_values_come_back_as_they_were(value: Any, protocol: int) -> None:
-    _same(unpickle(pickle.dumps(value, protocol), where="a.pkl"), value)
+    found = unpickle(pickle.dumps(value, protocol), where="a.pkl")
+    assert type(found) is type(value)
+    _same(found, value)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -95,7 +97,9 @@ def test_a_cache_of_images_and_class_dictionary_is_read(tmp_path: Path) -> None:
     for protocol in PROTOCOLS:
         value = {"image_data": images, "class_dict": {"n01532829": [0, 1, 2], "n01558993": [3, 4, 5]}}
         (tmp_path / "mini-imagenet-cache-train.pkl").write_bytes(pickle.dumps(value, protocol))
-        _same(read_pickle(tmp_path / "mini-imagenet-cache-train.pkl"), value)
+        found = read_pickle(tmp_path / "mini-imagenet-cache-train.pkl")
+        assert found["image_data"].shape == (6, 84, 84, 3)
+        _same(found, value)
 
 
 class _Python2:
