@@ -102,7 +102,9 @@ def _arguments(target: Callable[..., Any], text: str) -> tuple[_Argument, ...]:
 
     from ..harness.arguments import parameters_of
 
-    told = {each.arg_name.lstrip("*"): " ".join((each.description or "").split()) for each in parse(text).params}
+    # What a class leaves unsaid its base classes may say.
+    bases = [inspect.cleandoc(base.__doc__ or "") for base in reversed(inspect.getmro(target)[1:])] if inspect.isclass(target) else []
+    told = {each.arg_name.lstrip("*"): " ".join((each.description or "").split()) for said in (*bases, text) for each in parse(said).params}
     stars: dict[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
     return tuple(
         _Argument(

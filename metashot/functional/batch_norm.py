@@ -53,6 +53,7 @@ def normalised(module: nn.Module, source: Source, *, into: Statistics | None = N
 
 
 def _normalise(layer: _BatchNorm, name: str, source: Source, into: Statistics | None, fused: bool, x: Tensor) -> Tensor:
+    x = x.float() if x.dtype == torch.bfloat16 else x  # under autocast; eight bits are too few for a mean and a variance
     weight = layer.weight
     if weight is None and layer.bias is not None:
         weight = torch.ones_like(layer.bias)  # a kernel with a shift only has no second derivative

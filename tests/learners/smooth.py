@@ -1,13 +1,15 @@
 """Small learners without kinks, in float64, so that finite differences can say what their meta-gradient is."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from metashot.episodes import EpisodeBatch, Examples
-from metashot.learners import MAML
+from metashot.learners import MAML, GradientLearner
+
+L = TypeVar("L", bound=GradientLearner)
 
 WAYS, SHOTS, QUERIES, FEATURES = 3, 2, 3, 3
 
@@ -41,8 +43,12 @@ def smooth_batch(
 
 
 def smooth_maml(backbone: nn.Module | None = None, *, dtype: torch.dtype = torch.float64, **changes: Any) -> MAML:
-    """MAML in train mode whose batch norms have statistics, scales and shifts that are not 0 and 1."""
-    settings = {"ways": WAYS, "inner_lr": 0.4, "inner_steps": 1, "engine": "loop"} | changes
+    """MAML by `smooth`, with one inner step in a loop unless told otherwise."""
+    return smooth(MAML, backbone, dtype=dtype, **{"ways": WAYS, "inner_lr": 0.4, "inner_steps": 1, "engine": "loop"} | changes)
+
+
+def smooth(make: Callable[..., L], backbone: nn.Module | None = None, *, dtype: torch.dtype = torch.float64, **settings: Any) -> L:
+    """A learner in train mode whose batch norms have statistics, scales and shifts that are not 0 and 1."""
     backbone = backbone or Smooth()
     with torch.no_grad():
         for layer in backbone.modules():
@@ -52,7 +58,7 @@ def smooth_maml(backbone: nn.Module | None = None, *, dtype: torch.dtype = torch
                         tensor.uniform_(0.5, 2)
                 layer.bias.normal_()
                 layer.running_mean.normal_()
-    return MAML(backbone, **settings).to(dtype).train()
+    return make(backbone, **settings).to(dtype).train()
 
 
 def meta_gradient(learner: nn.Module, loss: Tensor) -> list[Tensor]:

@@ -14,15 +14,29 @@ from metashot.testing import parametrize_with_checks, tiny_backbone
 
 # Registered name -> arguments that make a small instance.
 SMALL: Mapping[str, Mapping[str, Any]] = {
+    "anil": {"engine": "vmap", "inner_lr": 0.5},
+    "boil": {"engine": "vmap", "inner_lr": 0.5},
     "maml": {"engine": "vmap"},
+    "maml-pp": {"engine": "vmap", "multi_step": 20, "inner_steps": 2},
+    "meta-sgd": {"engine": "vmap", "inner_steps": 1},
+    "proto-maml": {"engine": "vmap", "inner_steps": 2},
     "protonet": {},
+    "reptile": {"engine": "vmap", "inner_lr": 0.02, "test_steps": 10},
 }
 # Registered name -> what a second small instance has otherwise.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "anil": {"engine": "loop"},
+    "boil": {"engine": "loop"},
     "maml": {"engine": "loop"},
+    "maml-pp": {"engine": "loop", "multi_step": 0},
+    "meta-sgd": {"engine": "loop", "first_order": True},
+    "proto-maml": {"engine": "loop", "first_order": True},
+    "reptile": {"engine": "loop", "inner_optimiser": "sgd", "inner_lr": 0.2},
 }
 # Class -> check -> the reason why its promise is not kept.
-EXPECTED: Mapping[str, Mapping[str, str]] = {}
+EXPECTED: Mapping[str, Mapping[str, str]] = {
+    "Reptile": {"check_support_order": "mini-batches are drawn by place, so in another order they hold other items"},
+}
 
 
 def built_in() -> set[str]:

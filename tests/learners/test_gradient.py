@@ -148,7 +148,7 @@ def test_an_operation_without_the_needed_derivative_is_an_error_in_training(engi
 def test_scales_and_shifts_of_batch_norms_move_only_if_asked(adapt_norm: bool) -> None:
     learner, batch = smooth_maml(adapt_norm=adapt_norm, batch_norm="transductive"), smooth_batch()
     weights = dict(learner.network.named_parameters())
-    (adapted,) = learner.trajectory(batch.support[0], 1)
+    (adapted,) = learner.trajectory(batch.support[0], 1, 3)
     kept = {name for name in weights if torch.equal(adapted[name], weights[name])}
     assert kept == (set() if adapt_norm else {"0.norm.weight", "0.norm.bias"})
     wanted = finite_differences(learner, lambda: learner.meta_loss(batch))  # they are meta-learned all the same
@@ -163,7 +163,7 @@ def test_frozen_weights_stay_where_they_are(engine: Engine) -> None:
     backbone = Smooth()
     backbone.linear.requires_grad_(False)
     learner, batch = smooth_maml(backbone, inner_steps=2, batch_norm="transductive", engine=engine), smooth_batch()
-    for adapted in learner.trajectory(batch.support[0], 2):
+    for adapted in learner.trajectory(batch.support[0], 2, 3):
         assert adapted["0.linear.weight"] is learner.backbone.linear.weight
         assert not torch.equal(adapted["0.norm.weight"], learner.backbone.norm.weight)  # type: ignore[arg-type]  # a tensor
     loss = learner.meta_loss(batch)
@@ -189,7 +189,7 @@ class HeadOnly(GradientLearner):
 
 def test_a_subclass_says_which_weights_move_and_how_fast() -> None:
     learner, batch = HeadOnly(Smooth(norm=False), ways=3, moving="2.").double(), smooth_batch()
-    first, second = learner.trajectory(batch.support[0], 2)
+    first, second = learner.trajectory(batch.support[0], 2, 3)
     assert first["0.linear.weight"] is second["0.linear.weight"] is learner.backbone.linear.weight
     start = dict(learner.network.named_parameters())
     for before, after, rate in ((start, first, 0.4), (first, second, 0.2)):
@@ -275,7 +275,7 @@ def test_queries_influence_each_other_only_when_transductive(batch_norm: BatchNo
 def test_support_statistics_are_those_under_the_adapted_weights() -> None:
     learner, batch = smooth_maml(batch_norm="support", inner_steps=2).eval(), smooth_batch()
     support, query = batch.support[0], batch.query.x[0]
-    *_, adapted = learner.trajectory(support, 2)
+    *_, adapted = learner.trajectory(support, 2, 3)
 
     def by_hand(weights: dict[str, Tensor]) -> Tensor:
         hidden, asked = (x @ weights["0.linear.weight"].T + weights["0.linear.bias"] for x in (support.x, query))

@@ -17,6 +17,17 @@ from tests.learners.smooth import Smooth, finite_differences, meta_gradient, rel
 CLOSE = 1e-7  # of finite differences, relative to the largest entry
 
 
+class Items(nn.Module):
+    """The items themselves."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.feature_shape = (features,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
 @pytest.mark.parametrize("batch_norm", ["none", "running", "support", "transductive"])
 @pytest.mark.parametrize("steps", [1, 3])
@@ -59,7 +70,7 @@ def test_first_order_has_the_loss_of_second_order_and_another_gradient(steps: in
 
 def test_first_order_is_the_query_gradient_at_the_adapted_weights() -> None:
     learner, batch = smooth_maml(inner_steps=3, first_order=True, batch_norm="transductive"), smooth_batch(1)
-    *_, adapted = learner.trajectory(batch.support[0], 3)
+    *_, adapted = learner.trajectory(batch.support[0], 3, 3)
     leaves = {name: weight.detach().requires_grad_() for name, weight in adapted.items()}
     loss = nn.functional.cross_entropy(learner.logits(leaves, batch.query.x[0], "batch"), batch.query.y[0])
     wanted = list(torch.autograd.grad(loss, list(leaves.values())))
@@ -68,15 +79,7 @@ def test_first_order_is_the_query_gradient_at_the_adapted_weights() -> None:
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
 def test_one_step_of_a_linear_classifier_by_hand(engine: Engine) -> None:
-    class Items(nn.Module):
-        """The items themselves."""
-
-        feature_shape = (2,)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x
-
-    learner = MAML(Items(), ways=2, inner_lr=2.0, inner_steps=1, engine=engine).double().train()
+    learner = MAML(Items(2), ways=2, inner_lr=2.0, inner_steps=1, engine=engine).double().train()
     nn.init.zeros_(learner.head.weight)
     nn.init.zeros_(learner.head.bias)
     support = Examples(torch.tensor([[[1.0, 0.0], [0.0, 3.0]]], dtype=torch.float64), torch.tensor([[0, 1]]))
@@ -97,6 +100,37 @@ def test_one_step_of_a_linear_classifier_by_hand(engine: Engine) -> None:
     torch.testing.assert_close(bias, g * torch.stack([wanted[2], -wanted[2]]))
 
 
+@pytest.mark.parametrize("first_order", [False, True])
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+def test_two_steps_of_a_linear_classifier_in_closed_form(engine: Engine, first_order: bool) -> None:
+    learner = MAML(Items(3), ways=3, inner_lr=0.7, inner_steps=2, first_order=first_order, engine=engine).double().train()
+    batch = smooth_batch(1)
+    support, query = batch.support[0], batch.query[0]
+    ones = torch.ones(len(support.x), 1, dtype=torch.float64), torch.ones(len(query.x), 1, dtype=torch.float64)
+    x, z = torch.cat([support.x, ones[0]], 1), torch.cat([query.x, ones[1]], 1)  # with a 1 for the bias
+
+    def gradient(w: Tensor, items: Tensor, labels: Tensor) -> Tensor:
+        """Of the mean cross-entropy: (softmax - one-hot)ᵀ X / n."""
+        return ((items @ w.T).softmax(1) - nn.functional.one_hot(labels, 3)).T @ items / len(items)
+
+    def hessian(w: Tensor, direction: Tensor) -> Tensor:
+        """Of the support loss, times a direction V: the mean of (diag p - p pᵀ) V x xᵀ."""
+        p, moved = (x @ w.T).softmax(1), x @ direction.T
+        return (p * moved - p * (p * moved).sum(1, keepdim=True)).T @ x / len(x)
+
+    w0 = torch.cat([learner.head.weight, learner.head.bias[:, None]], 1).detach()
+    w1 = w0 - 0.7 * gradient(w0, x, support.y)
+    w2 = w1 - 0.7 * gradient(w1, x, support.y)
+    for adapted, wanted in zip(learner.trajectory(support, 2, 3), (w1, w2), strict=True):
+        torch.testing.assert_close(torch.cat([adapted["2.weight"], adapted["2.bias"][:, None]], 1).detach(), wanted)
+    wanted = gradient(w2, z, query.y)
+    if not first_order:
+        wanted = wanted - 0.7 * hessian(w1, wanted)
+        wanted = wanted - 0.7 * hessian(w0, wanted)
+    weight, bias = meta_gradient(learner, learner.meta_loss(batch))
+    torch.testing.assert_close(torch.cat([weight, bias[:, None]], 1), wanted)
+
+
 @pytest.mark.parametrize(
     ("ways", "shots", "published", "here"), [(5, 1, 0.4, 2.0), (5, 5, 0.4, 2.0), (20, 1, 0.1, 2.0), (5, 1, 0.01, 0.05)]
 )
@@ -107,7 +141,7 @@ def test_published_rates_are_of_a_sum_over_examples_divided_by_shots(ways: int, 
     weights = dict(learner.network.named_parameters())
     losses = nn.functional.cross_entropy(learner.network(support.x), y, reduction="none")
     gradients = torch.autograd.grad(losses.sum() / shots, list(weights.values()))
-    (moved,) = learner.trajectory(support, 1)
+    (moved,) = learner.trajectory(support, 1, ways)
     for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
         torch.testing.assert_close(moved[name], weight - published * gradient)
         if name.endswith("2.weight"):

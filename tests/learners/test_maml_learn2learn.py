@@ -11,6 +11,7 @@ from metashot.backbones import Conv4
 from metashot.episodes import EpisodeBatch, Examples
 from metashot.learners.gradient import BatchNorm, Engine
 from metashot.learners.maml import MAML
+from metashot.learners.meta_sgd import MetaSGD
 from tests.interop.companion import learn2learn_or_skip
 
 learn2learn = learn2learn_or_skip()
@@ -122,6 +123,38 @@ def test_stored_statistics_are_those_of_learn2learn_in_eval_mode(network: str, f
     batch = episodes(NETWORKS[network][1], torch.float64)
     (wanted_loss, wanted), (loss, gradient) = theirs(learner, batch), mine(learner, batch)  # ours moves the statistics when it is done
     assert relative_error([loss], [wanted_loss]) < TOLERANCE[torch.float64]
+    assert relative_error(gradient, wanted) < TOLERANCE[torch.float64]
+
+
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+@pytest.mark.parametrize("first_order", [False, True], ids=["second-order", "first-order"])
+@pytest.mark.parametrize("network", ["smooth-with-batch-norm", "conv4"])
+def test_meta_sgd_has_the_loss_and_meta_gradient_of_learn2learns(network: str, first_order: bool, engine: Engine) -> None:
+    maml = ours(network, torch.float64, steps=1, first_order=first_order)
+    settings = {"ways": WAYS, "inner_lr": INNER_LR, "inner_steps": 2, "first_order": first_order, "batch_norm": "transductive"}
+    learner = MetaSGD(deepcopy(maml.backbone), **settings, engine=engine).double().train()  # type: ignore[arg-type]  # of all kinds
+    with torch.no_grad():
+        for rate in learner.rates.values():
+            rate.uniform_(0.1, 0.5)
+    batch = episodes(NETWORKS[network][1], torch.float64)
+    loss = learner.meta_loss(batch)
+    names = [name for name, _ in learner.network.named_parameters()]
+    rates = [learner.rate(0, name) for name in names]
+    gradient = torch.autograd.grad(loss, [*learner.network.parameters(), *rates])
+
+    algorithm = learn2learn.algorithms.MetaSGD(deepcopy(learner.network).train(), first_order=first_order)
+    with torch.no_grad():
+        for theirs_, rate in zip(algorithm.lrs, rates, strict=True):
+            theirs_.data = rate.detach().clone()
+    losses = []
+    for b in range(len(batch)):
+        clone = algorithm.clone()
+        for _ in range(2):
+            clone.adapt(nn.functional.cross_entropy(clone(batch.support.x[b]), batch.support.y[b]))
+        losses.append(nn.functional.cross_entropy(clone(batch.query.x[b]), batch.query.y[b]))
+    wanted_loss = torch.stack(losses).mean()
+    wanted = torch.autograd.grad(wanted_loss, [*algorithm.module.parameters(), *algorithm.lrs])
+    assert relative_error([loss.detach()], [wanted_loss.detach()]) < TOLERANCE[torch.float64]
     assert relative_error(gradient, wanted) < TOLERANCE[torch.float64]
 
 
