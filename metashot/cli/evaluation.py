@@ -1,5 +1,6 @@
 """`metashot eval`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ def evaluation(
     seed: int = 0,
     split: Literal["train", "val", "test"] = "test",
     data: str | None = None,
+    set_: Annotated[Sequence[str], Parameter(name="--set", negative="")] = (),
     data_root: Path | None = None,
     download: Annotated[bool, _Flag] = False,
     device: str = "cpu",
@@ -43,6 +45,8 @@ def evaluation(
         Which classes.
     data
         Another data set than the one it was trained on, then with that set's default preprocessing.
+    set_
+        Another value of one of the learner's arguments, with the same weights: learner.test_steps=10. May be given several times.
     data_root
         Folder of raw data sets; METASHOT_DATA if not given.
     download
@@ -71,7 +75,7 @@ def evaluation(
     keep_freed_memory()
     place = Place(data_root=data_root, download=download, device=device)
     with ConsoleProgress() as progress:
-        result, folder = evaluate_checkpoint(checkpoint, Cell(**asked), data=data, place=place, progress=progress)
+        result, folder = evaluate_checkpoint(checkpoint, Cell(**asked), data=data, overrides=set_, place=place, progress=progress)
         progress.told(f"Result folder: {folder}")
     if json:
         print(result.model_dump_json(indent=1, by_alias=True))

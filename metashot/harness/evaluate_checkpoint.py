@@ -1,9 +1,11 @@
-"""Evaluation of saved weights on any data set, ways and shots."""
+"""Evaluation of saved weights on any data set, ways and shots, and with other settings of the learner."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .. import atomic
-from ..errors import CheckpointError, LearnerError
+from ..errors import CheckpointError, LearnerError, RecipeError
 from ..training.checkpoints import FINAL, read_state
 from .build import build_learner, build_stores
 from .cells import cell_name, cell_spec, evaluate_cells
@@ -12,6 +14,7 @@ from .identity import foreign_code
 from .progress import RunProgress
 from .published import Published, for_row
 from .recipe import Cell, Component, Recipe
+from .recipe_layers import identifier, parse_settings
 from .result import RESULT, Result, git_revision, size_name
 from .run import Place, load_weights, locked
 
@@ -34,13 +37,16 @@ def find_checkpoint(path: Path) -> Path:
     )
 
 
-def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Place, progress: RunProgress) -> tuple[Result, Path]:
+def evaluate_checkpoint(
+    path: Path, cell: Cell, *, data: str | None, overrides: Sequence[str] = (), place: Place, progress: RunProgress
+) -> tuple[Result, Path]:
     """Evaluate a checkpoint on one cell; the result goes to `<run>/eval/<cell>/` and is reused or extended there.
 
     Args:
         path: a checkpoint folder or a run.
         cell: what to evaluate; its published figure is looked up.
         data: name of another data set, with its default arguments; None for the one it was trained on.
+        overrides: texts `learner.<argument>=<value>`: what the learner is to do otherwise than in training, with the same weights.
         place: raw data and device; `out` is not used.
         progress: told how it goes.
 
@@ -50,13 +56,17 @@ def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Plac
     Raises:
         CheckpointError: if there is no sound checkpoint, or its weights do not fit.
         LearnerError: if it was trained on items of another shape, or for another number of ways.
+        RecipeError: if a setting is not of the learner, or the learner does not take it.
     """
+    changes = _changes(overrides)
     checkpoint = find_checkpoint(path)
     atomic.check_folder(checkpoint)
     state = read_state(checkpoint)
     if not {"recipe", "seed", "item_shape"} <= state.keys():
         raise CheckpointError(f"{checkpoint} does not say how its learner is built: it was not made by `metashot bench`.")
     recipe = Recipe.from_dict(state["recipe"])
+    trained_norm = recipe.learner.arguments.get("batch_norm", "running")
+    recipe = _changed(recipe, changes)
     own_data = data is None or data == recipe.data.name
     component = recipe.data if data is None or own_data else Component(name=data)
     figures = _figures(recipe, cell) if own_data else []
@@ -77,23 +87,51 @@ def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Plac
             "Evaluate it with the code that trained it, or train it again."
         )
     load_weights(learner, checkpoint)
+    if changes.get("batch_norm") == "running" and any(
+        name.endswith("num_batches_tracked") and not n for name, n in learner.named_buffers()
+    ):
+        raise CheckpointError(
+            f"{checkpoint} holds no running statistics: it was trained with batch_norm={trained_norm}, which stores none. Evaluate it with "
+            "another batch_norm, or train with batch_norm=running."
+        )
     run = _run_folder(checkpoint)
     own = Result.load(run) if (run / RESULT).exists() else None
     result = Result.of(
         recipe,
         learner,
         seed=state["seed"],
-        overrides=own.overrides if own else {},
+        overrides=(own.overrides if own else {}) | {f"learner.{name}": value for name, value in changes.items()},
         training=own.training if own and checkpoint.name == FINAL else None,
         device=place.device,
         revision=git_revision(),
         checkpoint=checkpoint.name,
     )
-    folder = run / "eval" / _folder_name(component.name, cell, checkpoint)
+    folder = run / "eval" / (_folder_name(component.name, cell, checkpoint) + (f"+{identifier(changes)}" if changes else ""))
     atomic.check_writable(folder)
     with locked(folder):
         done = evaluate_cells(result, learner, (cell,), stores, data=component.name, folder=folder, device=place.device, progress=progress)
     return done, folder
+
+
+def _changes(settings: Sequence[str]) -> dict[str, Any]:
+    """Arguments of the learner from texts `learner.<argument>=<value>`."""
+    layer, faults = parse_settings(settings)
+    faults += [f"--set of eval changes the learner only, as in learner.test_steps=10; got {key}." for key in layer if key != "learner"]
+    if faults:
+        raise RecipeError(" ".join(faults))
+    changes: dict[str, Any] = layer.get("learner", {})
+    if "name" in changes:
+        raise RecipeError("--set learner.name: weights are of the learner that was trained; train the other one with bench.")
+    return changes
+
+
+def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """A recipe whose learner has other arguments; it never goes under the name of the one that was trained."""
+    if not changes:
+        return recipe
+    learner = recipe.learner.model_copy(update={"arguments": recipe.learner.arguments | changes})
+    name = f"{recipe.name.partition('+')[0]}+{identifier({'trained': recipe.name, **changes})}"
+    return recipe.model_copy(update={"name": name, "learner": learner})
 
 
 def _figures(recipe: Recipe, cell: Cell) -> list[Published]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from metashot.errors import CheckpointError, LearnerError
+from metashot.errors import CheckpointError, LearnerError, RecipeError
 from metashot.harness.evaluate_checkpoint import _figures, evaluate_checkpoint
 from metashot.harness.recipe import Cell, Component, resolve
 from metashot.harness.result import Result
@@ -145,3 +145,45 @@ def test_weights_trained_by_other_code_are_refused(tiny: Path, tmp_path: Path, l
     manifest.write_text(json.dumps(listed))
     with pytest.raises(CheckpointError, match=r"The source of .*mine\.py:Mine or of its backbone has changed since .* was trained"):
         evaluate_checkpoint(trained, _cell(), data=None, place=Place(), progress=listen())
+
+
+def _eval(folder: Path, *settings: str, listen: Callable[..., Any]) -> tuple[Result, Path]:
+    return evaluate_checkpoint(folder, _cell(), data=None, overrides=settings, place=Place(), progress=listen())
+
+
+def test_a_setting_of_the_learner_is_another_result_of_the_same_weights(trained: Path, listen: Callable[..., Any]) -> None:
+    own, _ = _eval(trained, listen=listen)
+    other, folder = _eval(trained, "learner.batch_norm=transductive", listen=listen)
+    assert (own.batch_norm, other.batch_norm, other.weights) == ("running", "transductive", own.weights)
+    assert other.overrides == {"learner.batch_norm": "transductive"}
+    assert folder.name.startswith("glyphs-test-3w1s-queries4+")
+    assert other.recipe["name"].startswith("tiny+")
+    assert other.recipe["name"] != own.recipe["name"]
+    assert other.cells[0].plan_hash == own.cells[0].plan_hash
+    assert other.cells[0].estimate != own.cells[0].estimate
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.steps=3", "--set of eval changes the learner only, as in learner.test_steps=10; got train"),
+        ("learner.name=maml", "weights are of the learner that was trained"),
+        ("learner.bach_norm=running", "unknown key learner.bach_norm. Did you mean batch_norm?"),
+        ("batch_norm", "is not of the form section.key=value"),
+    ],
+)
+def test_other_settings_are_refused(trained: Path, setting: str, message: str, listen: Callable[..., Any]) -> None:
+    with pytest.raises(RecipeError, match=message):
+        _eval(trained, setting, listen=listen)
+
+
+def test_statistics_that_were_never_stored_are_missed(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
+    settings = ["learner.inner_steps=1", "learner.batch_norm=transductive", "train.ways=3"]
+    run(resolve(str(tiny), learner="maml", overrides=settings), place=Place(out=tmp_path / "runs"), progress=listen())
+    (folder,) = (tmp_path / "runs").glob("tiny*/full/seed0")
+    with pytest.raises(
+        CheckpointError, match="holds no running statistics: it was trained with batch_norm=transductive, which stores none"
+    ):
+        _eval(folder, "learner.batch_norm=running", listen=listen)
+    result, _ = _eval(folder, "learner.batch_norm=support", listen=listen)
+    assert result.tags["transductive"] is False
