@@ -3,7 +3,8 @@
     python benchmarks/tables/render.py [--check] [FILE...]
 
 A block between `<!-- results: RUN... -->` and `<!-- /results -->` is replaced by the table of those runs, named relative to
-benchmarks/results (a `*` matches any folder); `<!-- value: FILE KEY | KEY... -->...<!-- /value -->` by that entry of a JSON file.
+benchmarks/results (a `*` matches any folder); `<!-- accuracy: RUN -->...<!-- /accuracy -->` by the accuracy of its first cell, with its
+interval; `<!-- value: FILE KEY | KEY... -->...<!-- /value -->` by that entry of a JSON file.
 With --check nothing is written, and the exit status is 1 if a file is not what its results give.
 """
 
@@ -13,12 +14,13 @@ import re
 import sys
 from pathlib import Path
 
-from metashot.harness.report import Row, markdown_table, rows
+from metashot.harness.report import COLUMNS, Row, markdown_table, rows
 from metashot.harness.result import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 _BLOCK = re.compile(r"(<!-- results: ([^>]*?) -->\n).*?(<!-- /results -->)", re.DOTALL)
+_ACCURACY = re.compile(r"(<!-- accuracy: (\S+) -->).*?(<!-- /accuracy -->)")
 _VALUE = re.compile(r"(<!-- value: (\S+) ([^>]*?) -->).*?(<!-- /value -->)")
 
 
@@ -35,6 +37,10 @@ def rendered(text: str, results: Path = RESULTS) -> str:
                 lines += rows(Result.load(run))
         return f"{match[1]}\n{markdown_table(lines)}\n{match[3]}"
 
+    def accuracy(match: re.Match[str]) -> str:
+        (run,) = results.glob(match[2])
+        return f"{match[1]}{rows(Result.load(run))[0].texts[COLUMNS.index('accuracy %')]}{match[3]}"
+
     def value(match: re.Match[str]) -> str:
         entry = json.loads((results / match[2]).read_text())
         for key in match[3].split("|"):
@@ -43,7 +49,7 @@ def rendered(text: str, results: Path = RESULTS) -> str:
             entry = f"{entry:,.0f}" if abs(entry) >= 100 else f"{entry:.3g}"
         return f"{match[1]}{entry if isinstance(entry, str) else f'{entry:,}'}{match[4]}"
 
-    return _VALUE.sub(value, _BLOCK.sub(table, text))
+    return _VALUE.sub(value, _ACCURACY.sub(accuracy, _BLOCK.sub(table, text)))
 
 
 def main() -> None:

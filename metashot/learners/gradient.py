@@ -17,7 +17,7 @@ from .base import Learner, LearnerTags, Predictor
 BatchNorm = Literal["running", "support", "transductive"]
 Engine = Literal["auto", "loop", "vmap"]
 HeadStart = Literal["torch", "normal"]
-Precision = Literal["full", "bfloat16"]
+Precision = Literal["float32", "bfloat16"]
 
 HEAD = ("2.weight", "2.bias")  # (ways, d) and (ways,): the head's weights among those of `network`
 
@@ -44,8 +44,9 @@ class GradientLearner(Learner):
             meta-batch with the initial weights. `support`: the support's in both passes, under the same adapted weights. `transductive`:
             the support's for the support, those of all queries of the episode together for the queries.
         adapt_norm: whether the inner loop moves scales and shifts of batch norms too.
-        head_start: the head starts as `torch` has it, or `normal`: weights of standard deviation 1, biases 0.
-        precision: `full`, or `bfloat16`: convolutions and products under autocast, batch norms and losses in float32.
+        head_start: the head starts as `torch` has it, or `normal`: weights of standard deviation 1, biases 0. With `running` a normal head
+            makes steps so large that training ends at chance.
+        precision: `float32`, or `bfloat16`: convolutions and products under autocast, batch norms and losses in float32.
         channels_last: keep convolutions in the channels-last memory format; with the loop only.
         engine: `loop` over episodes, or `vmap`: all episodes of a batch at once, as far as memory allows; equal but for rounding. `auto`
             takes the one that was measured to be faster on the device; a backbone that vmap cannot take needs `loop`.
@@ -71,7 +72,7 @@ class GradientLearner(Learner):
         batch_norm: BatchNorm = "running",
         adapt_norm: bool = True,
         head_start: HeadStart = "torch",
-        precision: Precision = "full",
+        precision: Precision = "float32",
         channels_last: bool = False,
         engine: Engine = "auto",
     ) -> None:

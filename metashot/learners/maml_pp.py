@@ -28,7 +28,7 @@ class MAMLPlusPlus(GradientLearner):
         batch_norm: which statistics normalise, as for `GradientLearner`; the authors' code is `transductive`.
         adapt_norm: whether the inner loop moves scales and shifts of batch norms too.
         head_start: the head starts as `torch` has it, or `normal`: weights of standard deviation 1, biases 0.
-        precision: `full`, or `bfloat16` under autocast.
+        precision: `float32`, or `bfloat16` under autocast.
         channels_last: keep convolutions in the channels-last memory format; with the loop only.
         engine: `loop` over episodes, `vmap`, or the faster one (`auto`).
 
@@ -55,7 +55,7 @@ class MAMLPlusPlus(GradientLearner):
         batch_norm: BatchNorm = "running",
         adapt_norm: bool = False,
         head_start: HeadStart = "torch",
-        precision: Precision = "full",
+        precision: Precision = "float32",
         channels_last: bool = False,
         engine: Engine = "auto",
     ) -> None:

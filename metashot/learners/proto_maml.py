@@ -22,7 +22,7 @@ class ProtoMAML(GradientLearner):
         first_order: take the inner gradients for constants in the meta-gradient.
         batch_norm: which statistics normalise, as for `GradientLearner`; prototypes are made of features under those of the support pass.
         adapt_norm: whether the inner loop moves scales and shifts of batch norms too.
-        precision: `full`, or `bfloat16` under autocast.
+        precision: `float32`, or `bfloat16` under autocast.
         channels_last: keep convolutions in the channels-last memory format; with the loop only.
         engine: `loop` over episodes, `vmap`, or the faster one (`auto`).
 
@@ -45,7 +45,7 @@ class ProtoMAML(GradientLearner):
         first_order: bool = False,
         batch_norm: BatchNorm = "running",
         adapt_norm: bool = True,
-        precision: Precision = "full",
+        precision: Precision = "float32",
         channels_last: bool = False,
         engine: Engine = "auto",
     ) -> None:

@@ -35,7 +35,7 @@ class Reptile(GradientLearner):
         batch_norm: which statistics normalise, as for `GradientLearner`, but those of a mini-batch are its own. Published are
             `transductive` figures, and others in which each query is normalised together with the support set, which is near `support`.
         head_start: the head starts as `torch` has it, or `normal`: weights of standard deviation 1, biases 0.
-        precision: `full`, or `bfloat16` under autocast.
+        precision: `float32`, or `bfloat16` under autocast.
         channels_last: keep convolutions in the channels-last memory format; with the loop only.
         engine: `loop` over episodes, `vmap`, or the faster one (`auto`).
 
@@ -58,7 +58,7 @@ class Reptile(GradientLearner):
         inner_optimiser: InnerOptimiser = "adam",
         batch_norm: BatchNorm = "running",
         head_start: HeadStart = "torch",
-        precision: Precision = "full",
+        precision: Precision = "float32",
         channels_last: bool = False,
         engine: Engine = "auto",
     ) -> None:
