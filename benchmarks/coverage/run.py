@@ -1,6 +1,6 @@
 """Count how often intervals hold the truth.
 
-    python benchmarks/coverage/run.py --out FOLDER [--minutes M] [--replicates R] [EXPERIMENT...]
+python benchmarks/coverage/run.py --out FOLDER [--minutes M] [--replicates R] [EXPERIMENT...]
 """
 
 import argparse
@@ -72,7 +72,9 @@ def main() -> None:
     """Run the experiments named, or all."""
     parser = argparse.ArgumentParser(description="How often intervals hold the truth.")
     parser.add_argument("--out", type=Path, help="folder of the result files; where they exist, replicates are added")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop an experiment after so many minutes (default: when it is complete)")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="stop an experiment after so many minutes (default: when it is complete)"
+    )
     parser.add_argument("--replicates", type=int, help="stop at so many replicates (default: each experiment's own number)")
     parser.add_argument("--list", action="store_true", help="only list the experiments")
     parser.add_argument("names", nargs="*", metavar="EXPERIMENT", help="default: all")
