@@ -6,10 +6,9 @@ python benchmarks/speed/intervals.py [--out FILE] [--turns N]
 import argparse
 import os
 import platform
+import tracemalloc
 from pathlib import Path
 from statistics import median
-from subprocess import run
-from sys import executable
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 
@@ -23,16 +22,6 @@ from metashot.stats import EpisodeLog, all_intervals, scope_line
 
 EPISODES, CLASSES, SIZE, RUNS = 10_000, 20, 600, 3
 TARGET = {"seconds, all scopes of one log": 2, "MiB of memory": 200, "MiB of a log on disk": 6}
-_MEMORY = """
-import resource, sys
-from pathlib import Path
-from metashot.stats import EpisodeLog, all_intervals
-from metashot.stats.intervals import korn_graubard
-korn_graubard(0.5, 10)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-all_intervals(EpisodeLog.load(Path(sys.argv[1])))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-"""
 
 
 def logs() -> list[EpisodeLog]:
@@ -67,8 +56,10 @@ def main() -> None:
         path = Path(folder) / "log.npz"
         runs[0].save(path)
         figures["MiB of a log on disk"] = path.stat().st_size / 2**20
-        asked = run([executable, "-c", _MEMORY, str(path)], capture_output=True, text=True, check=True)
-        figures["MiB of memory, the log included"] = float(asked.stdout)
+        tracemalloc.start()
+        all_intervals(EpisodeLog.load(path))
+        figures["MiB of memory, the log included"] = tracemalloc.get_traced_memory()[1] / 2**20
+        tracemalloc.stop()
     for name, figure in figures.items():
         print(f"{name:<45}{figure:>8.2f}")
     if options.out:

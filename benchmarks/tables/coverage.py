@@ -56,7 +56,8 @@ def coverage_picture(results: Path, names: list[str]) -> str:
     """An SVG: a panel for each experiment, coverage against episodes, a line for each interval with bars of one standard error."""
     panels = [_panel(json.loads((results / f"{name}.json").read_text()), i * (_WIDTH + 10)) for i, name in enumerate(names)]
     size = f'width="{len(names) * (_WIDTH + 10)}" height="{_HEIGHT + 40}"'
-    style = '<style>text{font:11px sans-serif;fill:#444}line,polyline{fill:none}.bold{font-weight:bold}</style><rect width="100%" height="100%" fill="#fff"/>'
+    style = "<style>text{font:11px sans-serif;fill:#444}line,polyline{fill:none}.bold{font-weight:bold}</style>"
+    style += '<rect width="100%" height="100%" fill="#fff"/>'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">\n{style}\n' + "\n".join(panels) + "\n</svg>\n"
 
 

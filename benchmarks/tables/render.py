@@ -3,8 +3,9 @@
     python benchmarks/tables/render.py [--check] [FILE...]
 
 A block between `<!-- results: RUN... -->` and `<!-- /results -->` is replaced by the table of those runs, named relative to
-benchmarks/results (a `*` matches any folder); one between `<!-- coverage: EXPERIMENT... -->` and `<!-- /coverage -->` by the table of those
-experiments, and the picture named in `<!-- picture: FILE EXPERIMENT... -->` is drawn beside the document; `<!-- value: FILE KEY | KEY... -->...<!-- /value -->` by that entry of a JSON file.
+benchmarks/results (a `*` matches any folder); one between `<!-- coverage: EXPERIMENT... -->` and `<!-- /coverage -->` by the table of
+those experiments; `<!-- value: FILE KEY | KEY... -->...<!-- /value -->` by that entry of a JSON file. The picture named in
+`<!-- picture: FILE EXPERIMENT... -->` is drawn beside the document.
 With --check nothing is written, and the exit status is 1 if a file is not what its results give.
 """
 
