@@ -75,7 +75,7 @@ def compare_runs(a: Side, b: Side) -> list[CellComparison]:
 def _compared(ours: CellResult, theirs: CellResult, a: Side, b: Side, names: tuple[str, str]) -> CellComparison:
     logs = [EpisodeLog.load(side.folder / cell.log).first(cell.episodes) for side, cell in ((a, ours), (b, theirs))]
     try:
-        return CellComparison(_title(ours), *names, compare(*logs))
+        return CellComparison(_title(ours), *names, compare(*logs, scope="episodes"))
     except StatisticsError as error:
         return CellComparison(_title(ours), *names, None, str(error))
 
