@@ -163,7 +163,8 @@ def _error(sums: np.ndarray, weights: np.ndarray, level: float) -> Measure:
     if n == 1 or not covariance.any():
         return Measure(plugin, nan, nan, nan, level, "proportion", nan, n, (_no_spread(n),))
     values, vectors = np.linalg.eigh(covariance)
-    noise = _normals(len(covariance)) * np.sqrt(values.clip(0)) @ vectors.T  # (draws, bins)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T  # symmetric, so that it does not depend on the signs of the vectors
+    noise = _normals(len(covariance)) @ root  # (draws, bins)
     stretched = _STRETCHES[:, None, None] * sums.mean(0) + noise  # (stretches, draws, bins)
     drawn = np.abs(stretched).sum(-1)
     tail = (1 - level) / 2

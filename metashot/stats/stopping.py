@@ -50,7 +50,182 @@ def guarded_half_width(n: int, sd: float, *, quantile: float, se_data: float = 0
     """Half the width of the interval of a mean of n accuracies when one stops by that very width.
 
     `quantile * sqrt(se_data² + (sd² + 1/n) / n)`. The 1/n is the guard of Chow and Robbins (1965, "On the asymptotic theory of fixed-width
-    sequential confidence intervals for the mean", equation 3): without it, a run whose first episodes happen to be all right has no
-    spread, stops at once, and is wrong.
+    sequential confidence intervals for the mean"): without it, a run whose first episodes happen to be all right has no spread, stops at
+    once, and is wrong.
     """
     return float(quantile * np.sqrt(se_data**2 + (sd**2 + 1 / n) / n))
+
+
+def run_until(
+    evaluate: Callable[[int, int], EpisodeLog],
+    half_width: float,
+    *,
+    scope: str = "episodes",
+    n_min: int = 200,
+    n_max: int = 10_000,
+    every: int = 100,
+    stop: Stop = "width",
+    level: float = 0.95,
+    on_look: Callable[[Look], None] | None = None,
+) -> tuple[EpisodeLog, Interval]:
+    """Evaluate until the interval is as narrow as asked for, or more episodes no longer help; the log, and its interval.
+
+    `stop="width"` is the rule of Chow and Robbins, with their guard (`guarded_half_width`): an interval of fixed width, right as that
+    width gets small. `stop="decision"` uses an asymptotic confidence sequence, which holds at all looks together: choose it where what is
+    decided depends on where the mean lies, or where somebody watches. It needs about 2.5 times the episodes.
+
+    The interval's `stop_reason` is `width`; `data_limited`, where the scope is open (`images`, `classes`) and less than a tenth of the
+    variance is the sampler's, so that only more images or classes would narrow it; or `n_max`.
+
+    Args:
+        evaluate: `evaluate(start, count)` gives the log of episodes `start .. start + count` of one stream.
+        half_width: as a proportion; 0.002 is 0.2 points.
+        scope: what the interval is over.
+        n_min, n_max, every: when to look (`looks`).
+        stop: by which interval; `"decision"` is for the scope `episodes` only.
+        level: of confidence.
+        on_look: told of every look.
+
+    Raises:
+        StatisticsError: if an argument is out of range, or the scope cannot be computed from such a log.
+    """
+    schedule = _checked(half_width, scope, stop, level, n_min=n_min, n_max=n_max, every=every)
+    target = max(int(2 * (_TYPICAL_SD * _normal_quantile(level) / half_width) ** 2), n_min)
+    log: EpisodeLog | None = None
+    for n in schedule:
+        log = _grown(log, evaluate, n)
+        found = stopped_interval(log, scope=scope, stop=stop, level=level, n_target=target)
+        reason: StopReason | None = "width" if found.half_width <= half_width else _data_limited(found) or ("n_max" if n == n_max else None)
+        if on_look:
+            on_look(Look(n, found.estimate, found.half_width, reason))
+        if reason:
+            return log, replace(found, stop_reason=reason)
+    raise AssertionError  # the last look has a reason
+
+
+def stopped_interval(log: EpisodeLog, *, scope: str = "episodes", stop: Stop = "width", level: float = 0.95, n_target: int = 1) -> Interval:
+    """The interval of a log whose length was chosen by looking at it: what `run_until` reports, recomputed.
+
+    Its `method` is `chow_robbins` or `asymptotic_cs`; bounds end at 0 and 1.
+
+    Raises:
+        StatisticsError: if the scope cannot be computed from this log.
+    """
+    plain = interval(log, scope=scope, level=level)
+    if plain.method == "none":
+        raise StatisticsError(f"An evaluation cannot stop by the interval over {scope}: {'; '.join(plain.warnings)}.")
+    values = log.accuracies
+    n, sd = plain.n_episodes, float(np.nanstd(values, ddof=1))
+    if stop == "width":
+        half = guarded_half_width(n, sd, quantile=_quantile(plain), se_data=plain.se_data or 0.0)
+    else:
+        half = cs_half_width(n, float(np.sqrt(sd**2 + 1 / n)), n_target=n_target, level=level)
+    lower, upper = max(plain.estimate - half, 0.0), min(plain.estimate + half, 1.0)
+    method: Literal["chow_robbins", "asymptotic_cs"] = "chow_robbins" if stop == "width" else "asymptotic_cs"
+    return replace(plain, lower=lower, upper=upper, half_width=(upper - lower) / 2, method=method, n_eff=None)
+
+
+def compare_until(
+    evaluate: Callable[[int, int], tuple[EpisodeLog, EpisodeLog]],
+    half_width: float | None = None,
+    *,
+    n_min: int = 200,
+    n_max: int = 10_000,
+    every: int = 100,
+    stop: Stop = "decision",
+    level: float = 0.95,
+    on_look: Callable[[Look], None] | None = None,
+) -> tuple[EpisodeLog, EpisodeLog, Comparison]:
+    """Evaluate two learners on the same episodes until their difference is decided, or known as narrowly as asked for.
+
+    What is watched is the mean of the episodes' differences, not each learner's accuracy. With `stop="decision"` an asymptotic confidence
+    sequence is kept, and the run ends with reason `decision` where it leaves out 0; a plain interval looked at time and again would sooner
+    or later leave it out for equal learners too. With `stop="width"` only the width counts (Chow and Robbins).
+
+    Args:
+        evaluate: `evaluate(start, count)` gives both learners' logs of episodes `start .. start + count` of one stream.
+        half_width: of the difference, as a proportion, at which to end in any case; needed for `stop="width"`.
+        n_min, n_max, every, level, on_look: as in `run_until`.
+
+    Returns:
+        Both logs, and the comparison, whose bounds are those of the rule; its p is that of the plain test, for an n fixed beforehand, and
+        therefore NaN here.
+
+    Raises:
+        StatisticsError: as `run_until`, and if the logs are not of the same episodes.
+    """
+    if half_width is None and stop == "width":
+        raise StatisticsError('compare_until with stop="width" needs a half_width.')
+    schedule = _checked(1.0 if half_width is None else half_width, "episodes", stop, level, n_min=n_min, n_max=n_max, every=every)
+    logs: tuple[EpisodeLog, EpisodeLog] | None = None
+    for n in schedule:
+        have = len(logs[0]) if logs else 0
+        more = evaluate(have, n - have)
+        logs = (logs[0].followed_by(more[0]), logs[1].followed_by(more[1])) if logs else more
+        found = _watched(logs, stop, level, n_target=max(n_max // _TARGET_SHARE, n_min))
+        reason: StopReason | None = None
+        if stop == "decision" and abs(found.difference) > found.half_width:
+            reason = "decision"
+        elif half_width is not None and found.half_width <= half_width:
+            reason = "width"
+        elif n == n_max:
+            reason = "n_max"
+        if on_look:
+            on_look(Look(n, found.difference, found.half_width, reason))
+        if reason:
+            return *logs, replace(found, stop_reason=reason)
+    raise AssertionError  # the last look has a reason
+
+
+def _checked(half_width: float, scope: str, stop: Stop, level: float, *, n_min: int, n_max: int, every: int) -> list[int]:
+    """The numbers of episodes at which to look, if the arguments are in range."""
+    check_level(level)
+    if not 0 < half_width <= 1:
+        raise StatisticsError(f"half_width is a proportion, above 0 and at most 1 (divide points by 100); got {half_width}.")
+    if stop not in ("width", "decision"):
+        raise StatisticsError(f'stop expects "width" or "decision"; got {stop!r}.')
+    if stop == "decision" and scope != "episodes":
+        raise StatisticsError(
+            f'stop="decision" holds for the scope episodes only; over {scope} the pool\'s part of the variance is not watched.'
+        )
+    return list(looks(n_min=n_min, n_max=n_max, every=every))
+
+
+def _grown(log: EpisodeLog | None, evaluate: Callable[[int, int], EpisodeLog], n: int) -> EpisodeLog:
+    """The log with as many more episodes as make n."""
+    if log is None:
+        return evaluate(0, n)
+    return log.followed_by(evaluate(len(log), n - len(log)))
+
+
+def _data_limited(found: Interval) -> StopReason | None:
+    """Whether the pool, and no longer the sampler, is what keeps the interval wide; not judged while the estimate of that is unreliable."""
+    limited = found.se_data and found.reliable and found.se_mc**2 < _DATA_SHARE * found.se_data**2
+    return "data_limited" if limited else None
+
+
+def _watched(logs: tuple[EpisodeLog, EpisodeLog], stop: Stop, level: float, *, n_target: int) -> Comparison:
+    """The comparison with the bounds of the rule, and without a p, which would be that of a fixed n."""
+    plain = compare(*logs, scope="episodes", level=level)
+    n, values = plain.n_episodes, logs[0].accuracies - logs[1].accuracies
+    sd = float(np.nanstd(values, ddof=1))
+    if stop == "width":
+        half = guarded_half_width(n, sd, quantile=_normal_quantile(level))
+    else:
+        half = cs_half_width(n, float(np.sqrt(sd**2 + 1 / n)), n_target=n_target, level=level)
+    method: Literal["chow_robbins", "asymptotic_cs"] = "chow_robbins" if stop == "width" else "asymptotic_cs"
+    bounds = {"lower": plain.difference - half, "upper": plain.difference + half, "half_width": half}
+    return replace(plain, **bounds, p=float("nan"), method=method, warnings=())
+
+
+def _quantile(found: Interval) -> float:
+    """Of an interval's own distribution."""
+    from scipy.special import stdtrit  # here: it takes a fifth of a second to import
+
+    return float(stdtrit(found.df, 0.5 + found.level / 2)) if found.scope == "classes" else _normal_quantile(found.level)
+
+
+def _normal_quantile(level: float) -> float:
+    from scipy.special import ndtri  # here: it takes a fifth of a second to import
+
+    return float(ndtri(0.5 + level / 2))
