@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import StatisticsError
 from ..seeding import words
-from .intervals import check_level
+from .binomial import check_level
 from .log import EpisodeLog
 
 DRAWS = 1000  # of the noise in all bins

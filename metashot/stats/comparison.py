@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import StatisticsError
-from .intervals import check_level
+from .binomial import check_level
 from .log import EpisodeLog
 
 

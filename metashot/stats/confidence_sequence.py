@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import StatisticsError
-from .intervals import check_level
+from .binomial import check_level
 
 
 def asymptotic_cs(values: Sequence[float] | np.ndarray, *, n_target: int, level: float = 0.95) -> tuple[float, float]:

@@ -7,7 +7,8 @@ import numpy as np
 
 from ..errors import StatisticsError
 from .comparison import compare
-from .intervals import check_level, interval
+from .binomial import check_level
+from .intervals import interval
 from .log import EpisodeLog
 
 _USUAL_POWER = 0.8
@@ -61,6 +62,7 @@ def plan(
     scope: str = "episodes",
     paired_with: EpisodeLog | None = None,
     level: float = 0.95,
+    transductive: bool = False,
 ) -> Plan:
     """The episodes that a question needs, from a pilot run of a few hundred.
 
@@ -72,6 +74,7 @@ def plan(
             episodes removes.
         paired_with: another learner's log of the same episodes: plan for their difference, instead of one learner's accuracy.
         level: of confidence.
+        transductive: whether the learner sees an episode's queries together, as in `interval`.
 
     Raises:
         StatisticsError: if both or neither of `half_width` and `delta` is asked for, a number is out of range, the pilot has fewer than
@@ -86,7 +89,7 @@ def plan(
     n, se_data, sd = found.n_episodes, found.se_data or 0.0, found.se_mc * np.sqrt(found.n_episodes)
     if not (np.isfinite(sd) and np.isfinite(se_data)):
         raise StatisticsError(f"The pilot gives no interval over {scope}: {'; '.join(found.warnings)}.")
-    quantile = _quantile(level, found.df if scope == "classes" else inf) + beyond
+    quantile = _quantile(level, inf if scope == "episodes" else found.df) + beyond
     floor = quantile * se_data
     what = f"a half-width of {_points(wanted)}" if half_width is not None else f"telling a difference of {_points(wanted)}"
     if floor >= wanted:

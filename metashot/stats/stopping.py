@@ -13,7 +13,8 @@ import numpy as np
 from ..errors import StatisticsError
 from .comparison import Comparison, compare
 from .confidence_sequence import cs_half_width
-from .intervals import Interval, check_level, interval
+from .binomial import check_level
+from .intervals import Interval, Method, interval
 from .log import EpisodeLog
 
 Stop = Literal["width", "decision"]
@@ -66,6 +67,7 @@ def run_until(
     every: int = 100,
     stop: Stop = "width",
     level: float = 0.95,
+    transductive: bool = False,
     on_look: Callable[[Look], None] | None = None,
 ) -> tuple[EpisodeLog, Interval]:
     """Evaluate until the interval is as narrow as asked for, or more episodes no longer help; the log, and its interval.
@@ -84,6 +86,7 @@ def run_until(
         n_min, n_max, every: when to look (`looks`).
         stop: by which interval; `"decision"` is for the scope `episodes` only.
         level: of confidence.
+        transductive: whether the learner sees an episode's queries together, as in `interval`.
         on_look: told of every look.
 
     Raises:
@@ -94,7 +97,7 @@ def run_until(
     log: EpisodeLog | None = None
     for n in schedule:
         log = _grown(log, evaluate, n)
-        found = stopped_interval(log, scope=scope, stop=stop, level=level, n_target=target)
+        found = stopped_interval(log, scope=scope, stop=stop, level=level, n_target=target, transductive=transductive)
         reason: StopReason | None = "width" if found.half_width <= half_width else _data_limited(found) or ("n_max" if n == n_max else None)
         if on_look:
             on_look(Look(n, found.estimate, found.half_width, reason))
@@ -103,15 +106,17 @@ def run_until(
     raise AssertionError  # the last look has a reason
 
 
-def stopped_interval(log: EpisodeLog, *, scope: str = "episodes", stop: Stop = "width", level: float = 0.95, n_target: int = 1) -> Interval:
+def stopped_interval(
+    log: EpisodeLog, *, scope: str = "episodes", stop: Stop = "width", level: float = 0.95, n_target: int = 2_000, transductive: bool = False
+) -> Interval:
     """The interval of a log whose length was chosen by looking at it: what `run_until` reports, recomputed.
 
-    Its `method` is `chow_robbins` or `asymptotic_cs`; bounds end at 0 and 1.
+    Its `method` is `chow_robbins` or `asymptotic_cs` (with `n_target` as in `asymptotic_cs`); bounds end at 0 and 1.
 
     Raises:
         StatisticsError: if the scope cannot be computed from this log.
     """
-    plain = interval(log, scope=scope, level=level)
+    plain = interval(log, scope, level=level, transductive=transductive)
     if plain.method == "none":
         raise StatisticsError(f"An evaluation cannot stop by the interval over {scope}: {'; '.join(plain.warnings)}.")
     values = log.accuracies
@@ -121,7 +126,7 @@ def stopped_interval(log: EpisodeLog, *, scope: str = "episodes", stop: Stop = "
     else:
         half = cs_half_width(n, float(np.sqrt(sd**2 + 1 / n)), n_target=n_target, level=level)
     lower, upper = max(plain.estimate - half, 0.0), min(plain.estimate + half, 1.0)
-    method: Literal["chow_robbins", "asymptotic_cs"] = "chow_robbins" if stop == "width" else "asymptotic_cs"
+    method: Method = "chow_robbins" if stop == "width" else "asymptotic_cs"
     return replace(plain, lower=lower, upper=upper, half_width=(upper - lower) / 2, method=method, n_eff=None)
 
 
@@ -213,16 +218,16 @@ def _watched(logs: tuple[EpisodeLog, EpisodeLog], stop: Stop, level: float, *, n
         half = guarded_half_width(n, sd, quantile=_normal_quantile(level))
     else:
         half = cs_half_width(n, float(np.sqrt(sd**2 + 1 / n)), n_target=n_target, level=level)
-    method: Literal["chow_robbins", "asymptotic_cs"] = "chow_robbins" if stop == "width" else "asymptotic_cs"
+    method: Method = "chow_robbins" if stop == "width" else "asymptotic_cs"
     bounds = {"lower": plain.difference - half, "upper": plain.difference + half, "half_width": half}
     return replace(plain, **bounds, p=float("nan"), method=method, warnings=())
 
 
 def _quantile(found: Interval) -> float:
-    """Of an interval's own distribution."""
+    """Of an interval's own distribution; over episodes, of which there are many, the normal one, as the rule has it."""
     from scipy.special import stdtrit  # here: it takes a fifth of a second to import
 
-    return float(stdtrit(found.df, 0.5 + found.level / 2)) if found.scope == "classes" else _normal_quantile(found.level)
+    return float(stdtrit(found.df, 0.5 + found.level / 2)) if found.scope != "episodes" else _normal_quantile(found.level)
 
 
 def _normal_quantile(level: float) -> float:

@@ -1,0 +1,231 @@
+"""Scope `images`: the variance of the mean over new images of the same classes, from images that recur across episodes.
+
+An image acts in two roles. As a query it changes its own answer; as support it changes every answer of its episode. Its influence on the
+mean is `(w_c (pi_i - pi_c) + s_c g_i) / n_c` for image i of class c with n_c images, where pi_i is the chance that it is answered right,
+g_i how much better episodes go that have it in their support, w_c the class's share of the queries and s_c its support items an episode.
+The second moments of pi_i and g_i come from pairs of *different* episodes that share the image, so that the noise of an episode cancels.
+
+Two departures from the plain moment estimator (mean product of residuals over the pairs that share an image), both of which vanish for
+large pools and many episodes. The residual of an episode is the one of a fit without that episode, since a fit shrinks its own residuals;
+and from the pairs that share an image the mean over pairs of the same class that do not is taken off, since residuals of
+one fit are negatively correlated. Without them the variance of pools of 20 images a class comes out too small.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .records import Records
+
+_EPISODES_A_CLASS = 5  # below this many episodes for each class a fit of class effects adds more noise than it removes
+_MOST_CLASSES = 500  # beyond this the fit takes longer than all else, and the plain mean does
+_PAIRS_A_CLASS = 20  # below this many pairs in some class the moments are pooled over classes
+
+
+@dataclass(frozen=True)
+class ImageVariance:
+    """Variance of the mean that is due to images, by role, in squared proportions; parts may be negative.
+
+    Attributes:
+        query, support, cross: the parts; their sum is the estimate.
+        pairs: how many ordered pairs of episodes share a support image.
+        pooled: whether the moments were pooled over classes.
+        reason: why there is no estimate (the parts are NaN then); empty if there is one.
+    """
+
+    query: float
+    support: float
+    cross: float
+    pairs: float
+    pooled: bool
+    reason: str = ""
+
+    @property
+    def total(self) -> float:
+        """The sum of the parts, at least 0."""
+        return max(self.query + self.support + self.cross, 0.0) if not self.reason else float("nan")
+
+
+def image_variance(records: Records, *, transductive: bool = False) -> ImageVariance:
+    """The variance of the mean score over new images of the same classes.
+
+    O(n w (k + m)) time and memory. Images are taken as exchangeable within their class.
+
+    Args:
+        records: of episodes that share images.
+        transductive: the learner sees an episode's queries together, so a query image changes all answers of the episode; the query
+            role then uses the residual of the episode's mean, as the support role does.
+    """
+    if reason := _unknown(records):
+        nan = float("nan")
+        return ImageVariance(nan, nan, nan, 0, False, reason)
+    asked, shown = records.query >= 0, records.support >= 0
+    answers = asked.sum((1, 2))  # (n,) queries of each episode
+    residual = _residuals(records, asked.sum(2) / answers[:, None])
+    weight = answers.mean() / answers
+    once = np.ones(len(weight))
+    query = _role(records, records.query, asked, residual if transductive else None, once if transductive else weight)
+    support = _role(records, records.support, shown, residual, once)
+    if copies := _copies_meet(records):
+        query, support = _merged(query, len(records)), _merged(support, len(records))
+
+    in_query = _per_class(records, asked.sum(2) if transductive else asked.sum(2) / answers[:, None])
+    in_support = _per_class(records, shown.sum(2))
+    moments = [_pair_moments(a, b, records, meet=copies) for a, b in ((query, query), (query, support), (support, support))]
+    drawn = np.bincount(records.classes[records.classes >= 0], minlength=records.n_classes) > 0
+    pooled = any(moment.pairs[drawn].min() < _PAIRS_A_CLASS for moment in (moments[0], moments[2]))
+    qq, qs, ss = (moment.pooled() if pooled else moment.by_class() for moment in moments)
+    return ImageVariance(
+        query=float((in_query**2 / records.sizes * qq).sum()),
+        support=float((in_support**2 / records.sizes * ss).sum()),
+        cross=float((2 * in_query * in_support / records.sizes * qs).sum()),
+        pairs=float(moments[2].pairs.sum()),
+        pooled=pooled,
+    )
+
+
+def _unknown(records: Records) -> str:
+    """Why the variance cannot be computed; empty if it can."""
+    if records.fault:
+        return records.fault
+    if len(records) < 2:
+        return "one episode shares no image with another"
+    if not (records.support >= 0).any():
+        return "the log does not say which images the support sets were of"
+    if records.sizes.min() < 2:
+        return "a class has a single image"
+    return ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Role:
+    """What images did in one role, one entry for each image and episode: `value` and `weight`, summed over its copies there."""
+
+    image: np.ndarray
+    episode: np.ndarray
+    owner: np.ndarray
+    value: np.ndarray
+    weight: np.ndarray
+
+
+def _role(records: Records, images: np.ndarray, present: np.ndarray, residual: np.ndarray | None, weight: np.ndarray) -> _Role:
+    """The entries of one role; `residual` (n,) is the value, or, if None, the answer less its class's mean."""
+    episode = np.broadcast_to(np.arange(len(records))[:, None, None], images.shape)[present]
+    owner = np.broadcast_to(records.classes[..., None], images.shape)[present]
+    weights = weight[episode]
+    if residual is None:
+        scores = records.scores[present]
+        total = np.bincount(owner, weights=weights, minlength=records.n_classes)
+        means = np.bincount(owner, weights=weights * scores, minlength=records.n_classes) / np.where(total > 0, total, 1)
+        value = weights * (scores - means[owner])
+    else:
+        value = weights * residual[episode]
+    return _Role(images[present], episode, owner, value, weights)
+
+
+def _copies_meet(records: Records) -> bool:
+    """Whether copies of one image occur in the same episode."""
+    n = len(records)
+    items = np.sort(np.concatenate([records.support.reshape(n, -1), records.query.reshape(n, -1)], axis=1), axis=1)
+    return bool(((items[:, 1:] == items[:, :-1]) & (items[:, 1:] >= 0)).any())
+
+
+def _merged(role: _Role, episodes: int) -> _Role:
+    """Copies of an image within an episode added up."""
+    key, first, group = np.unique(role.image.astype(np.int64) * episodes + role.episode, return_index=True, return_inverse=True)
+    sums = [np.bincount(group, weights=values, minlength=len(key)) for values in (role.value, role.weight)]
+    return _Role(role.image[first], role.episode[first], role.owner[first], *sums)
+
+
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Sums of products over ordered pairs of different episodes, (C,) each: that share an image, and that share the class but no image."""
+
+    sums: np.ndarray
+    pairs: np.ndarray
+    other_sums: np.ndarray
+    other_pairs: np.ndarray
+
+    def by_class(self) -> np.ndarray:
+        return _ratio(self.sums, self.pairs) - _ratio(self.other_sums, self.other_pairs)
+
+    def pooled(self) -> np.ndarray:
+        """One value for all classes."""
+        others = _ratio(self.other_sums, self.other_pairs)  # class by class: what the classes' means are off by differs
+        value = float((self.sums - self.pairs * others).sum()) / max(float(self.pairs.sum()), 1.0)
+        return np.full(len(self.pairs), value, dtype=np.float64)
+
+
+def _ratio(sums: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    ratio: np.ndarray = np.divide(sums, pairs, out=np.zeros_like(sums), where=pairs > 0.5)
+    return ratio
+
+
+def _pair_moments(a: _Role, b: _Role, records: Records, *, meet: bool) -> _Moments:
+    """Products over pairs (t, t'), t != t', of a's value in t and b's in t'."""
+    n, c = len(records), records.n_classes
+    n_images = 1 + max(int(a.image.max(initial=-1)), int(b.image.max(initial=-1)))
+    owner = np.zeros(n_images, dtype=np.int64)
+    owner[a.image], owner[b.image] = a.owner, b.owner
+    same = _both_in_one_episode(a, b, n, meet=meet)
+
+    def sums(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        shared = np.bincount(a.image, left, n_images) * np.bincount(b.image, right, n_images)
+        within = np.bincount(a.owner[same[0]], left[same[0]] * right[same[1]], c)
+        by_image = np.bincount(owner, shared, c) - within
+        class_a, class_b = a.episode.astype(np.int64) * c + a.owner, b.episode.astype(np.int64) * c + b.owner
+        key = np.unique(records.classes[records.classes >= 0] + c * np.nonzero(records.classes >= 0)[0])
+        in_a = np.bincount(np.searchsorted(key, class_a), left, len(key))
+        in_b = np.bincount(np.searchsorted(key, class_b), right, len(key))
+        by_class = np.bincount(key % c, in_a, c) * np.bincount(key % c, in_b, c) - np.bincount(key % c, in_a * in_b, c)
+        return by_image, by_class - by_image
+
+    (numerator, other_numerator), (pairs, other_pairs) = sums(a.value, b.value), sums(a.weight, b.weight)
+    return _Moments(numerator, pairs, other_numerator, other_pairs)
+
+
+def _both_in_one_episode(a: _Role, b: _Role, episodes: int, *, meet: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in a and b of the entries of the same image in the same episode."""
+    if a is b or not meet:
+        every = np.arange(len(a.image) if a is b else 0)
+        return every, every
+    key_a, key_b = (role.image.astype(np.int64) * episodes + role.episode for role in (a, b))
+    _, in_a, in_b = np.intersect1d(key_a, key_b, assume_unique=True, return_indices=True)
+    return in_a, in_b
+
+
+def _residuals(records: Records, shares: np.ndarray) -> np.ndarray:
+    """(n,) each episode's mean score less what the classes in it lead to expect, by a least-squares fit to the other episodes.
+
+    Args:
+        records: the episodes.
+        shares: (n, w) the share of each class among the episode's queries, on which the mean is regressed.
+    """
+    scores = records.accuracies - records.mean
+    present = np.unique(records.classes[records.classes >= 0])
+    c = len(present)
+    if len(scores) < _EPISODES_A_CLASS * c or c > _MOST_CLASSES:
+        return scores
+    column = np.searchsorted(present, np.maximum(records.classes, present[0]))  # absent ones have share 0
+    gram = np.zeros(c * c)
+    for i in range(column.shape[1]):
+        gram += np.bincount((column[:, i, None] * c + column).ravel(), (shares[:, i, None] * shares).ravel(), c * c)
+    values, vectors = np.linalg.eigh(gram.reshape(c, c))
+    kept = values > 1e-10 * values[-1]  # where every episode holds all classes their effects cannot be told apart
+    inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
+    effects = inverse @ np.bincount(column.ravel(), (shares * scores[:, None]).ravel(), c)
+    leverage = sum(shares[:, i] * (inverse[column[:, i, None], column] * shares).sum(1) for i in range(column.shape[1]))
+    residuals: np.ndarray = (scores - (shares * effects[column]).sum(1)) / (1 - np.minimum(leverage, 0.9))
+    return residuals
+
+
+def _per_class(records: Records, amounts: np.ndarray) -> np.ndarray:
+    """(C,) mean amount of an episode (n, w) that falls to each class; equal shares where the classes were drawn uniformly."""
+    c = records.n_classes
+    present = records.classes >= 0
+    drawn = np.bincount(records.classes[present], minlength=c)
+    expected = present.sum() / c
+    spread = ((drawn - expected) ** 2).sum() / max(expected * (1 - expected / len(records)), 1e-12)
+    if spread < c + 5 * np.sqrt(2 * c):  # chi-squared with about c - 1 degrees of freedom
+        return np.full(c, amounts.sum() / len(records) / c)
+    return np.bincount(records.classes[present], weights=amounts[present], minlength=c) / len(records)

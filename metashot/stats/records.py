@@ -1,0 +1,174 @@
+"""What the estimators of every scope work on: the scores of the queries, and which images and classes each episode is made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import StatisticsError
+from .log import EpisodeLog
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Episodes with at least one query. Rotated copies count as their base class and base image. Absent entries are -1.
+
+    Attributes:
+        classes: (n, w) int, base classes of the pool, 0 .. C.
+        support: (n, w, k) int, base images of the pool, 0 .. N. query: (n, w, m) int, likewise.
+        scores: (n, w, m) float64, what the mean is taken of, 0 where there is no query: 1 for right and 0 for wrong, or a difference.
+        accuracies: (n,) float64, the mean score of each episode.
+        sizes: (C,) int, distinct images of each base class in the pool.
+        groups: (C,) int, the alphabet or superclass of each base class, -1 if there is none.
+        index: (n,) int, each episode's index in its stream.
+        fault: why images and classes are not known; empty if they are.
+    """
+
+    classes: np.ndarray
+    support: np.ndarray
+    query: np.ndarray
+    scores: np.ndarray
+    accuracies: np.ndarray
+    sizes: np.ndarray
+    groups: np.ndarray
+    index: np.ndarray
+    fault: str
+
+    def __len__(self) -> int:
+        return len(self.accuracies)
+
+    @property
+    def n_classes(self) -> int:
+        """Base classes of the pool."""
+        return len(self.sizes)
+
+    @property
+    def n_images(self) -> int:
+        """How many distinct base images the episodes use."""
+        used = np.concatenate([self.support.ravel(), self.query.ravel()])
+        return int(np.count_nonzero(np.bincount(used[used >= 0])))
+
+    @property
+    def constant(self) -> bool:
+        """Whether every episode has the same mean score."""
+        return len(self) > 0 and bool((self.accuracies == self.accuracies[0]).all())
+
+    @property
+    def mean(self) -> float:
+        """The mean over episodes; exact where all are equal, for their computed mean may be an ulp off."""
+        return float(self.accuracies[0] if self.constant else self.accuracies.mean())
+
+    @property
+    def mc_variance(self) -> float:
+        """`s**2 / n`: the variance of the mean over the sampler's draws; NaN for one episode."""
+        if len(self) < 2:
+            return float("nan")
+        return 0.0 if self.constant else float(self.accuracies.var(ddof=1) / len(self))
+
+    @classmethod
+    def of_accuracies(cls, accuracies: np.ndarray) -> "Records":
+        """Episodes of which only the mean scores (n,) are known."""
+        n, nothing = len(accuracies), np.zeros(0, dtype=np.int64)
+        classes, items = np.zeros((n, 0), dtype=np.int64), np.zeros((n, 0, 0), dtype=np.int64)
+        return cls(classes, items, items, items.astype(np.float64), accuracies, nothing, nothing, np.arange(n), "images are not known")
+
+    def with_scores(self, scores: np.ndarray) -> "Records":
+        """The same episodes with other scores (n, w, m)."""
+        return replace(self, scores=scores, accuracies=_means(scores, self.query))
+
+
+def records(log: EpisodeLog) -> Records:
+    """The records of a log, without the episodes that ask nothing."""
+    asked = (log.query_ids >= 0).any((1, 2))
+    classes, support, query = log.class_ids[asked], log.support_ids[asked], log.query_ids[asked]
+    scores = np.where(query >= 0, log.correct[asked], 0).astype(np.float64)
+    accuracies, index = _means(scores, query), log.start + np.flatnonzero(asked)
+    if fault := _fault(log, classes, support, query):
+        nothing = np.zeros(0, dtype=np.int64)
+        return Records(classes, support, query, scores, accuracies, nothing, nothing, index, fault)
+    names, base = np.unique(log.base_class, return_inverse=True)
+    base, image = base.ravel(), np.unique(log.base_image, return_inverse=True)[1].ravel()
+    groups = np.full(len(names), -1)
+    groups[base] = log.group
+    return Records(
+        classes=np.where(classes >= 0, base[classes], -1),
+        support=np.where(support >= 0, image[support], -1),
+        query=np.where(query >= 0, image[query], -1),
+        scores=scores,
+        accuracies=accuracies,
+        sizes=_distinct_images(log.class_sizes, base, image, classes, query),
+        groups=groups,
+        index=index,
+        fault="",
+    )
+
+
+def paired_records(logs: Sequence[EpisodeLog]) -> list[Records]:
+    """The records of the episodes that all logs hold.
+
+    Raises:
+        StatisticsError: if the logs are of different streams, specs or pools, name other items for an episode, or share no episode.
+    """
+    start, stop = max(log.start for log in logs), min(log.start + len(log) for log in logs)
+    first = logs[0]
+    for other in logs[1:]:
+        if reason := _not_paired(first, other):
+            raise StatisticsError(f"Two logs can be compared on the same episodes only; {reason}.")
+    if start >= stop:
+        spans = ", ".join(f"{log.start} to {log.start + len(log) - 1}" for log in logs)
+        raise StatisticsError(f"The logs share no episode; they hold {spans}.")
+    shared = [log.between(start, stop) for log in logs]
+    for name in ("class_ids", "support_ids", "query_ids"):
+        if not all(np.array_equal(getattr(shared[0], name), getattr(log, name)) for log in shared[1:]):
+            raise StatisticsError(f"Two logs can be compared on the same episodes only; they name other {name} for the same episode.")
+    return [records(log) for log in shared]
+
+
+def averaged(runs: Sequence[Records]) -> Records:
+    """The mean over runs on the same episodes, query by query."""
+    return runs[0] if len(runs) == 1 else runs[0].with_scores(np.mean([run.scores for run in runs], axis=0))
+
+
+def _means(scores: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """(n,) the mean score of each episode's queries."""
+    means: np.ndarray = scores.sum((1, 2)) / (query >= 0).sum((1, 2))
+    return means
+
+
+def _fault(log: EpisodeLog, classes: np.ndarray, support: np.ndarray, query: np.ndarray) -> str:
+    """Why the images and classes of a log's episodes cannot be told; empty if they can."""
+    if not 0 < len(log.base_class) == len(log.class_sizes) == len(log.group):
+        return "the log does not say which classes its pool has"
+    highest = max((int(items.max()) for items in (support, query) if items.size), default=-1)
+    if highest >= len(log.base_image) or (classes.size and classes.max() >= len(log.base_class)):
+        return "the log names images or classes that its pool does not have"
+    if ((classes < 0) & (query >= 0).any(2)).any():
+        return "the log does not say which classes its episodes are of"
+    return ""
+
+
+def _distinct_images(sizes: np.ndarray, base: np.ndarray, image: np.ndarray, classes: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """(C,) distinct images of each base class: its items, less what its queries tell of copies."""
+    copies = np.bincount(image)
+    asked = query >= 0
+    owner = np.broadcast_to(base[classes][..., None], query.shape)[asked]
+    shares = np.bincount(owner, weights=1 / copies[image[query[asked]]], minlength=base.max() + 1)
+    seen = np.bincount(owner, minlength=base.max() + 1)
+    share = np.where(seen > 0, shares / np.maximum(seen, 1), len(copies) / len(image))  # a class never seen: as the pool as a whole
+    distinct: np.ndarray = np.rint(np.bincount(base, weights=sizes) * share).astype(np.int64)
+    return distinct
+
+
+def _not_paired(a: EpisodeLog, b: EpisodeLog) -> str:
+    """Why episode i of one log is not episode i of the other; empty if it is."""
+    for name in ("version", "seed"):
+        if getattr(a, name) != getattr(b, name):
+            return f"their {name}s differ: {getattr(a, name)} and {getattr(b, name)}"
+    for name in ("class_ids", "support_ids", "query_ids"):
+        shapes = getattr(a, name).shape[1:], getattr(b, name).shape[1:]
+        if shapes[0] != shapes[1]:
+            return f"the sizes of their episodes differ: {name} {shapes[0]} and {shapes[1]}"
+    for name in ("class_sizes", "base_class", "group", "base_image"):
+        if not np.array_equal(getattr(a, name), getattr(b, name)):
+            return f"their pools of images differ in {name}"
+    return ""
