@@ -9,6 +9,7 @@ from .build import build_learner, build_stores
 from .cells import cell_name, cell_spec, evaluate_cells
 from .evaluate import episode_sampler
 from .identity import foreign_code
+from .measuring import PLAIN, Measuring
 from .progress import RunProgress
 from .published import Published, for_row
 from .recipe import Cell, Component, Recipe
@@ -34,7 +35,9 @@ def find_checkpoint(path: Path) -> Path:
     )
 
 
-def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Place, progress: RunProgress) -> tuple[Result, Path]:
+def evaluate_checkpoint(
+    path: Path, cell: Cell, *, data: str | None, place: Place, progress: RunProgress, measuring: Measuring = PLAIN
+) -> tuple[Result, Path]:
     """Evaluate a checkpoint on one cell; the result goes to `<run>/eval/<cell>/` and is reused or extended there.
 
     Args:
@@ -43,6 +46,7 @@ def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Plac
         data: name of another data set, with its default arguments; None for the one it was trained on.
         place: raw data and device; `out` is not used.
         progress: told how it goes.
+        measuring: whether probabilities are recorded.
 
     Returns:
         The result and its folder.
@@ -92,7 +96,17 @@ def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Plac
     folder = run / "eval" / _folder_name(component.name, cell, checkpoint)
     atomic.check_writable(folder)
     with locked(folder):
-        done = evaluate_cells(result, learner, (cell,), stores, data=component.name, folder=folder, device=place.device, progress=progress)
+        done = evaluate_cells(
+            result,
+            learner,
+            (cell,),
+            stores,
+            data=component.name,
+            folder=folder,
+            device=place.device,
+            progress=progress,
+            measuring=measuring,
+        )
     return done, folder
 
 

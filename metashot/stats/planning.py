@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from math import ceil, inf
+from statistics import NormalDist
 
 import numpy as np
 
 from ..errors import StatisticsError
-from .comparison import compare
 from .binomial import check_level
+from .comparison import compare
 from .intervals import interval
 from .log import EpisodeLog
 
@@ -121,16 +122,16 @@ def _asked(half_width: float | None, delta: float | None, power: float | None, l
     power = _USUAL_POWER if power is None else power
     if not 0.5 <= power < 1:
         raise StatisticsError(f"power must be at least 0.5 and below 1, for example 0.8; got {power}.")
-    from scipy.special import ndtri  # here: it takes a fifth of a second to import
-
-    return wanted, float(ndtri(power)) if delta is not None else 0.0
+    return wanted, NormalDist().inv_cdf(power) if delta is not None else 0.0
 
 
 def _quantile(level: float, df: float = inf) -> float:
     """Of Student's t on both sides; of the normal distribution where the degrees of freedom are infinite."""
-    from scipy.special import ndtri, stdtrit  # here: it takes a fifth of a second to import
+    if df == inf:
+        return NormalDist().inv_cdf(0.5 + level / 2)
+    from scipy.special import stdtrit  # here: it takes a fifth of a second to import
 
-    return float(ndtri(0.5 + level / 2) if df == inf else stdtrit(df, 0.5 + level / 2))
+    return float(stdtrit(df, 0.5 + level / 2))
 
 
 def _points(proportion: float) -> str:

@@ -6,16 +6,18 @@ episodes, known beforehand.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 
 from ..errors import StatisticsError
+from .binomial import check_level
 from .comparison import Comparison, compare
 from .confidence_sequence import cs_half_width
-from .binomial import check_level
-from .intervals import Interval, Method, interval
+from .intervals import Interval, interval
 from .log import EpisodeLog
+from .scopes import Method
 
 Stop = Literal["width", "decision"]
 StopReason = Literal["width", "decision", "data_limited", "n_max"]
@@ -107,7 +109,13 @@ def run_until(
 
 
 def stopped_interval(
-    log: EpisodeLog, *, scope: str = "episodes", stop: Stop = "width", level: float = 0.95, n_target: int = 2_000, transductive: bool = False
+    log: EpisodeLog,
+    *,
+    scope: str = "episodes",
+    stop: Stop = "width",
+    level: float = 0.95,
+    n_target: int = 2_000,
+    transductive: bool = False,
 ) -> Interval:
     """The interval of a log whose length was chosen by looking at it: what `run_until` reports, recomputed.
 
@@ -231,6 +239,4 @@ def _quantile(found: Interval) -> float:
 
 
 def _normal_quantile(level: float) -> float:
-    from scipy.special import ndtri  # here: it takes a fifth of a second to import
-
-    return float(ndtri(0.5 + level / 2))
+    return NormalDist().inv_cdf(0.5 + level / 2)

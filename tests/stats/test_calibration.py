@@ -14,8 +14,8 @@ def log_of(confidence: np.ndarray, correct: np.ndarray, *, asked: np.ndarray | N
     """A log (n, w, m) with the given confidences; the true class has the confidence where right, else what is left."""
     ids = np.zeros(correct.shape, dtype=int) if asked is None else np.where(asked, 0, -1)
     return EpisodeLog(
-        class_ids=ids[..., 0],
-        support_ids=ids[..., :1],
+        class_ids=np.zeros(ids.shape[:2]),
+        support_ids=np.zeros((*ids.shape[:2], 1)),
         query_ids=ids,
         correct=correct,
         class_sizes=np.full(5, 20),
@@ -111,8 +111,7 @@ def test_text_names_units_and_over_or_underconfidence(overconfident: EpisodeLog)
     assert "± " in text
     assert "overconfident by " in text
     assert "underconfident by " in str(calibration(world(np.random.default_rng(2), 100, 0.7)))
-    assert "ECE 0." in (calibrated := str(calibration(world(np.random.default_rng(3), 100, 1.0))))
-    assert "[0.00, " in calibrated
+    assert " [0.00, " in str(calibration(world(np.random.default_rng(3), 100, 1.0)))
 
 
 def test_what_cannot_be_measured_says_why(overconfident: EpisodeLog) -> None:
