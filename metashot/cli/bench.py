@@ -15,8 +15,8 @@ from ..errors import MetashotError, RecipeError
 
 if TYPE_CHECKING:
     from ..harness.comparison import CellComparison, Side
-    from ..harness.recipe import Resolved
     from ..harness.measuring import Measuring
+    from ..harness.recipe import Resolved
     from ..harness.report import Row
     from ..harness.run import Place
     from ..harness.training_seeds import OverSeeds

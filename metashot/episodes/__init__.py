@@ -2,6 +2,7 @@
 
 from .batch import EpisodeBatch as EpisodeBatch
 from .batch import Examples as Examples
+from .folds import fold_plan as fold_plan
 from .loader import EpisodeLoader as EpisodeLoader
 from .loader import gather as gather
 from .plan import EpisodePlan as EpisodePlan

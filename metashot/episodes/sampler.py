@@ -62,6 +62,7 @@ class EpisodeSampler:
         self.seed = whole("seed", seed)
         names, numbers = _classes(labels)
         self.class_names: list[Any] = names.tolist()
+        self.class_of = numbers  # (N,) position of each item's class in class_names
         self._sizes = np.bincount(numbers, minlength=len(names))  # (C,) items of each class
         self._items = np.argsort(numbers, kind="stable")  # (N,) items, class by class
         self._starts = np.cumsum(self._sizes) - self._sizes  # (C,) where each class begins in _items

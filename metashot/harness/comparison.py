@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RecipeError, StatisticsError
-from ..stats import Comparison, EpisodeLog, compare
-
-holm = list  # SHIM
+from ..stats import Comparison, EpisodeLog, compare, holm
 from .recipe import Cell, Recipe
 from .report import learner_label
 from .result import CellResult, Result, size_name
@@ -69,12 +67,11 @@ class CellComparison:
 
 
 def corrected(comparisons: Sequence[CellComparison]) -> list[CellComparison]:
-    """Comparisons with p corrected for their number by Holm's method; those without a p do not count."""
-    tested = [number for number, each in enumerate(comparisons) if each.comparison is not None and each.comparison.p == each.comparison.p]
-    adjusted = holm([comparisons[number].comparison.p for number in tested])  # type: ignore[union-attr]  # there is one: see above
+    """Comparisons with p corrected for their number by Holm's method; cells that cannot be compared do not count."""
+    tested = [(number, each.comparison.p) for number, each in enumerate(comparisons) if each.comparison is not None]
     found = list(comparisons)
-    for number, p in zip(tested, adjusted, strict=True):
-        found[number] = replace(found[number], p_adjusted=float(p))
+    for (number, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
+        found[number] = replace(found[number], p_adjusted=_json(float(p)))
     return found
 
 
@@ -113,7 +110,7 @@ def _compared(ours: CellResult, theirs: CellResult, a: Side, b: Side, names: tup
     logs = [EpisodeLog.load(side.folder / cell.log).first(cell.episodes) for side, cell in ((a, ours), (b, theirs))]
     transductive = any(side.result.tags["transductive"] for side in (a, b))
     try:
-        found = {each: compare(*logs, each, transductive=transductive) for each in SCOPES}
+        found = {each: compare(*logs, scope=each, transductive=transductive) for each in SCOPES}
     except StatisticsError as error:
         return CellComparison(_title(ours), *names, {}, scope, str(error))
     return CellComparison(_title(ours), *names, found, scope)
@@ -122,7 +119,7 @@ def _compared(ours: CellResult, theirs: CellResult, a: Side, b: Side, names: tup
 def _plus_minus(found: Comparison) -> str:
     if found.half_width != found.half_width:  # NaN
         return f"n/a ({'; '.join(found.warnings).partition(';')[0]})"
-    return f"± {100 * found.half_width:.2f}" + ("" if found.reliable else " (unreliable)")
+    return f"± {100 * found.half_width:.2f}" + ("" if found.reliable else "?")
 
 
 def _p(p: float) -> str:

@@ -68,7 +68,7 @@ def scopes_line(estimate: float, intervals: Mapping[str, SavedInterval]) -> str:
 def _in_scope(found: SavedInterval) -> str:
     if found.half_width is None:
         return f"n/a ({(found.reason or 'no interval').partition(';')[0]})"
-    return _plus_minus(found) + ("" if found.reliable else " (unreliable)")
+    return _plus_minus(found) + ("" if found.reliable else "?")
 
 
 def markdown_table(lines: Sequence[Row]) -> str:
@@ -188,7 +188,11 @@ def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
             if result.training
             else "± covers the draw of the episodes on these very images; it says nothing about new images or new classes."
         )
-    notes += [f"Over {name}: {found.reason}." for name, found in cell.intervals.items() if found.reason and found.half_width is not None]
+    notes += [
+        f"{'' if found.reliable else '? '}Over {name}: {found.reason}."
+        for name, found in cell.intervals.items()
+        if found.reason and found.half_width is not None
+    ]
     if cell.calibration:
         notes.append("Calibration is of the softmax of the logits, with intervals over episodes.")
     if result.training is None and result.tags["trainable"]:
@@ -204,5 +208,7 @@ def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
         notes.append(
             f"Trained with {size_name(trained['shots'])}-shot episodes throughout; published figures are of training with the tested shots."
         )
-    notes += [f"{result.recipe['name']}: {note}" for note in result.recipe["notes"]]
+    for name, found in cell.intervals.items():
+        if found.reason and found.half_width is not None:
+            notes.append(f"{'' if found.reliable else '? '}Over {name}: {found.reason}.")
     return notes

@@ -147,7 +147,8 @@ class _Moments:
     other_pairs: np.ndarray
 
     def by_class(self) -> np.ndarray:
-        return _ratio(self.sums, self.pairs) - _ratio(self.other_sums, self.other_pairs)
+        difference: np.ndarray = _ratio(self.sums, self.pairs) - _ratio(self.other_sums, self.other_pairs)
+        return difference
 
     def pooled(self) -> np.ndarray:
         """One value for all classes."""

@@ -85,7 +85,9 @@ def plan(
     if scope == "seeds":
         raise StatisticsError("More episodes do not say more about training seeds: train with more seeds. Plan over another scope.")
     found = (
-        interval(pilot_log, scope=scope, level=level) if paired_with is None else compare(pilot_log, paired_with, scope=scope, level=level)
+        interval(pilot_log, scope, level=level, transductive=transductive)
+        if paired_with is None
+        else compare(pilot_log, paired_with, scope=scope, level=level, transductive=transductive)
     )
     n, se_data, sd = found.n_episodes, found.se_data or 0.0, found.se_mc * np.sqrt(found.n_episodes)
     if not (np.isfinite(sd) and np.isfinite(se_data)):

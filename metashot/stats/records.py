@@ -72,9 +72,9 @@ class Records:
         classes, items = np.zeros((n, 0), dtype=np.int64), np.zeros((n, 0, 0), dtype=np.int64)
         return cls(classes, items, items, items.astype(np.float64), accuracies, nothing, nothing, np.arange(n), "images are not known")
 
-    def with_scores(self, scores: np.ndarray) -> "Records":
-        """The same episodes with other scores (n, w, m)."""
-        return replace(self, scores=scores, accuracies=_means(scores, self.query))
+    def less(self, other: "Records") -> "Records":
+        """The same episodes, scored by the difference from another's scores."""
+        return replace(self, scores=self.scores - other.scores, accuracies=self.accuracies - other.accuracies)
 
 
 def records(log: EpisodeLog) -> Records:
@@ -115,8 +115,8 @@ def paired_records(logs: Sequence[EpisodeLog]) -> list[Records]:
         if reason := _not_paired(first, other):
             raise StatisticsError(f"Two logs can be compared on the same episodes only; {reason}.")
     if start >= stop:
-        spans = ", ".join(f"{log.start} to {log.start + len(log) - 1}" for log in logs)
-        raise StatisticsError(f"The logs share no episode; they hold {spans}.")
+        spans = ", the other ".join(f"{log.start} to {log.start + len(log) - 1}" for log in logs)
+        raise StatisticsError(f"The logs share no episode: one holds {spans}.")
     shared = [log.between(start, stop) for log in logs]
     for name in ("class_ids", "support_ids", "query_ids"):
         if not all(np.array_equal(getattr(shared[0], name), getattr(log, name)) for log in shared[1:]):
@@ -126,7 +126,10 @@ def paired_records(logs: Sequence[EpisodeLog]) -> list[Records]:
 
 def averaged(runs: Sequence[Records]) -> Records:
     """The mean over runs on the same episodes, query by query."""
-    return runs[0] if len(runs) == 1 else runs[0].with_scores(np.mean([run.scores for run in runs], axis=0))
+    if len(runs) == 1:
+        return runs[0]
+    scores, accuracies = (np.mean([getattr(run, name) for run in runs], axis=0) for name in ("scores", "accuracies"))
+    return replace(runs[0], scores=scores, accuracies=accuracies)
 
 
 def _means(scores: np.ndarray, query: np.ndarray) -> np.ndarray:

@@ -102,7 +102,7 @@ def spread(runs: Sequence[Records], scope: str, *, transductive: bool = False) -
     if first != "seeds":
         return _single(averaged(runs), first, transductive=transductive)
     if len(runs) < 2:
-        return _none("1 run; the spread over training seeds needs at least two on the same episodes")
+        return _none("1 run; training seeds need at least two runs on the same episodes")
     if len(runs[0]) < 2:
         return _none("one episode has no spread")
     squares = mean_squares(runs)

@@ -100,9 +100,10 @@ def run_until(
     for n in schedule:
         log = _grown(log, evaluate, n)
         found = stopped_interval(log, scope=scope, stop=stop, level=level, n_target=target, transductive=transductive)
-        reason: StopReason | None = "width" if found.half_width <= half_width else _data_limited(found) or ("n_max" if n == n_max else None)
+        reach = max(found.estimate - found.lower, found.upper - found.estimate)  # where it is cut off at 0 or 1, more than half its width
+        reason: StopReason | None = "width" if reach <= half_width else _data_limited(found) or ("n_max" if n == n_max else None)
         if on_look:
-            on_look(Look(n, found.estimate, found.half_width, reason))
+            on_look(Look(n, found.estimate, reach, reason))
         if reason:
             return log, replace(found, stop_reason=reason)
     raise AssertionError  # the last look has a reason
@@ -227,8 +228,8 @@ def _watched(logs: tuple[EpisodeLog, EpisodeLog], stop: Stop, level: float, *, n
     else:
         half = cs_half_width(n, float(np.sqrt(sd**2 + 1 / n)), n_target=n_target, level=level)
     method: Method = "chow_robbins" if stop == "width" else "asymptotic_cs"
-    bounds = {"lower": plain.difference - half, "upper": plain.difference + half, "half_width": half}
-    return replace(plain, **bounds, p=float("nan"), method=method, warnings=())
+    lower, upper = plain.difference - half, plain.difference + half
+    return replace(plain, lower=lower, upper=upper, half_width=half, p=float("nan"), method=method, warnings=(), reliable=True)
 
 
 def _quantile(found: Interval) -> float:

@@ -193,10 +193,10 @@ def test_compare_prints_both_rows_and_the_paired_difference_and_a_run_trains_not
     (small.parent / "mine.py").write_text(MINE)
     main(["bench", "tiny.toml", "--learner", "./mine.py:Mine", "--compare", "protonet"])
     first = capfd.readouterr()
-    table = [line for line in first.out.splitlines() if line.startswith("glyphs-3w1s ")]
+    table = [line for line in first.out.partition("\n\n")[0].splitlines() if line.startswith("glyphs-3w1s ")]
     assert [[name in line for line in table] for name in ("./mine.py:Mine", "protonet")] == [[True, False], [False, True]]
     (difference,) = [line for line in first.out.splitlines() if " - protonet" in line]
-    assert "points (95%, paired, over the 70 episodes that both answered" in difference
+    assert "points (95%, paired, over new images of these 8 classes; 70 episodes that both answered" in difference
     assert "training tiny" in first.err
     run = next(line.partition(": ")[2] for line in first.err.splitlines()[::-1] if line.startswith("Run folder: "))
     main(["bench", "tiny.toml", "--learner", "./mine.py:Mine", "--compare", run])

@@ -1,6 +1,7 @@
 """Calibration: the figures of the formulas, an error that noise does not make, and intervals that cover."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_plug_in_error_and_diagram_are_those_of_a_naive_loop(overconfident: Epis
     confidence, right = overconfident.confidence.ravel().astype(float), overconfident.correct.ravel()
     edges = np.linspace(0, 1, 11) if binning == "equal_width" else np.quantile(confidence, np.linspace(0, 1, 11), method="inverted_cdf")
     error, rows = 0.0, []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (confidence > low) & (confidence <= high) if low > edges[0] else confidence <= high
         if inside.any():
             error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())

@@ -36,14 +36,14 @@ def answers(seed: int, n: int = 40, rate: float = 0.7) -> np.ndarray:
 
 def test_difference_is_students_t_on_the_paired_differences() -> None:
     a, b = log(answers(0)), log(answers(1, rate=0.5))
-    found = compare(a, b)
+    found = compare(a, b, scope="episodes")
     reference = stats.ttest_rel(a.accuracies, b.accuracies)
     bounds = reference.confidence_interval(0.95)
     assert found.difference == pytest.approx(a.accuracies.mean() - b.accuracies.mean(), rel=1e-12)
     assert (found.lower, found.upper) == pytest.approx((bounds.low, bounds.high), rel=1e-9)
     assert found.p == pytest.approx(reference.pvalue, rel=1e-9)
     assert (found.n_episodes, found.df, found.scope) == (40, 39, "episodes")
-    back = compare(b, a)
+    back = compare(b, a, scope="episodes")
     assert (back.difference, back.lower, back.upper, back.p) == pytest.approx((-found.difference, -found.upper, -found.lower, found.p))
 
 

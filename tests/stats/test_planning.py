@@ -63,7 +63,7 @@ def test_pair_is_planned_by_its_differences_with_a_smallest_difference_that_can_
     a, b = stream(lambda items: np.where(items % 2 == 0, 0.95, 0.40)), stream(lambda items: np.where(items % 4 < 2, 0.90, 0.35))
     values = a.accuracies - b.accuracies
     assert plan(a, paired_with=b, delta=0.01).n == episodes_needed(values.std(ddof=1), delta=0.01)
-    found = compare(a, b, "images")
+    found = compare(a, b, scope="images")
     assert found.se_data is not None
     refused = plan(a, paired_with=b, delta=0.001, scope="images")
     assert not refused.achievable
