@@ -93,7 +93,7 @@ def compare_runs(a: Side, b: Side, *, scope: str = "images") -> list[CellCompari
 
     `scope` is the one whose p counts.
     """
-    names = learner_label(a.result), learner_label(b.result)
+    names = _names(a, b)
     found, reasons = [], []
     for ours in a.result.cells:
         for theirs in b.result.cells:
@@ -128,6 +128,15 @@ def _p(p: float) -> str:
 
 def _json(value: Any) -> Any:
     return None if value != value else value  # NaN is no JSON
+
+
+def _names(a: Side, b: Side) -> tuple[str, str]:
+    """What to call two runs: by their learners, and where these are the same by what differs."""
+    names = learner_label(a.result), learner_label(b.result)
+    for what in ("seed", "budget", "checkpoint"):
+        if names[0] == names[1] and getattr(a.result, what) != getattr(b.result, what):
+            names = f"{names[0]} ({what} {getattr(a.result, what)})", f"{names[1]} ({what} {getattr(b.result, what)})"
+    return names if names[0] != names[1] else (f"{names[0]} ({a.folder})", f"{names[1]} ({b.folder})")
 
 
 def _fields(data: str, cell: Cell) -> dict[str, Any]:
