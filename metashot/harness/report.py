@@ -208,7 +208,5 @@ def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
         notes.append(
             f"Trained with {size_name(trained['shots'])}-shot episodes throughout; published figures are of training with the tested shots."
         )
-    for name, found in cell.intervals.items():
-        if found.reason and found.half_width is not None:
-            notes.append(f"{'' if found.reliable else '? '}Over {name}: {found.reason}.")
+    notes += [f"{result.recipe['name']}: {note}" for note in result.recipe["notes"]]
     return notes
