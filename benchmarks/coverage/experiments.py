@@ -10,7 +10,7 @@ import numpy as np
 import worlds
 
 from metashot.episodes import EpisodeSpec, fold_plan
-from metashot.stats import EpisodeLog, compare, interval, mean_interval
+from metashot.stats import EpisodeLog, compare, interval, mean_difference, mean_interval
 from metashot.stats.records import Records
 from metashot.stats.scopes import spread
 
@@ -63,6 +63,7 @@ class Experiment:
     episodes: tuple[int, ...]
     estimators: Mapping[str, Estimator]
     replicates: int = 200
+    target: Callable[[Sequence[float]], float] = np.mean  # of the pools' accuracies: what is estimated
     truth: float | None = None
     folded: Mapping[str, Estimator] = field(default_factory=dict)
     folded_episodes: int = 2000
@@ -76,7 +77,9 @@ class Experiment:
         pools = self.draw(random)
         plan = pools[0].plan(self.spec, max(self.episodes), int(random.integers(2**62)))
         logs = [pool.log(plan, random) for pool in pools]
-        found = {f"{n}|{name}": estimate([log.first(n) for log in logs]) for n in self.episodes for name, estimate in self.estimators.items()}
+        found = {
+            f"{n}|{name}": estimate([log.first(n) for log in logs]) for n in self.episodes for name, estimate in self.estimators.items()
+        }
         if self.folded:
             n, pool = self.folded_episodes, pools[0]
             labels = np.repeat(np.arange(len(pool.sizes)), pool.sizes)
@@ -85,7 +88,7 @@ class Experiment:
             found |= {f"{n}|{name}": estimate(log) for name, estimate in self.folded.items()}
         return found
 
-    def true_value(self, pools: int = 600, episodes: int = 200) -> tuple[float, float]:
+    def true_value(self, pools: int = 400, episodes: int = 200) -> tuple[float, float]:
         """The true accuracy and its standard error."""
         if self.truth is not None:
             return self.truth, 0.0
@@ -94,7 +97,7 @@ class Experiment:
             random = self.random("truth", index)
             drawn = self.draw(random)
             plan = drawn[0].plan(self.spec, episodes, int(random.integers(2**62)))
-            means.append(np.mean([pool.log(plan, random).accuracies.mean() for pool in drawn]))
+            means.append(self.target([pool.log(plan, random).accuracies.mean() for pool in drawn]))
         return float(np.mean(means)), float(np.std(means, ddof=1) / np.sqrt(pools))
 
 
@@ -210,6 +213,17 @@ def near_one(n: int, imperfect: float) -> Callable[[np.random.Generator], dict[s
     return simulate
 
 
+def rare_differences(random: np.random.Generator) -> dict[str, Found]:
+    """600 paired differences, of which few are not 0; the truth is taken off, so that it is 0 for all."""
+    found = {}
+    for expected in (5, 10, 20, 50):
+        values = np.where(random.random(600) < expected / 600, random.choice([1, 2, 3, -1], 600) / 75, 0)
+        truth, made = expected / 600 * 1.25 / 75, mean_difference(values)
+        key = f"600, {expected} differ|episodes"
+        found[key] = (made.difference - truth, made.lower - truth, made.upper - truth)
+    return found
+
+
 def difference(scope: str) -> Estimator:
     def estimate(logs: Sequence[EpisodeLog]) -> Found:
         found = compare(logs[0], logs[1], scope=scope)
@@ -230,52 +244,120 @@ def experiments() -> list[Any]:
     """All experiments, those that another simulation can be set beside first."""
     return [
         Experiment("images-proto-1shot", "20 classes of 600, 1 shot", fixed([600] * 20), ONE, FULL, IMAGES, folded=FOLDS),
-        Experiment("classes-proto-1shot", "20 new classes of 600, 1 shot", fresh([600] * 20), ONE, FULL[1:], {
-            **CLASSES, "clustered by class": first_of(comparators.clustered_by_class)}),
+        Experiment(
+            "classes-proto-1shot",
+            "20 new classes of 600, 1 shot",
+            fresh([600] * 20),
+            ONE,
+            FULL[1:],
+            {**CLASSES, "clustered by class": first_of(comparators.clustered_by_class)},
+        ),
         Experiment("images-proto-5shot", "20 classes of 600, 5 shots", fixed([600] * 20), FIVE, FULL, IMAGES, 120, folded=FOLDS),
-        Experiment("images-additive", "20 classes of 600, exact truth", additive, ONE, FULL, IMAGES, 120, truth=float(0.65 + _ADDITIVE.mean())),
+        Experiment(
+            "images-additive", "20 classes of 600, exact truth", additive, ONE, FULL, IMAGES, 120, truth=float(0.65 + _ADDITIVE.mean())
+        ),
         Scores("seeds-crossed", "600 shared episodes, normal effects", crossed_runs, 0.65, 1000),
         *(
             Scores(f"near-one-{n}-{100 * share:g}", f"{n} episodes, {share:.0%} imperfect", near_one(n, share), 1 - 0.1 * share, 1500)
             for n, share in ((100, 0.06), (600, 0.06), (600, 0.01), (10_000, 0.01))
+        ),
+        Scores("paired-rare", "600 paired differences, few not 0", rare_differences, 0.0, 1500),
+        Experiment(
+            "paired-proto",
+            "difference of two learners",
+            two_learners,
+            ONE,
+            (2000,),
+            {"naive": difference("episodes"), "images": difference("images")},
+            200,
+            target=lambda both: both[0] - both[1],
         ),
         *not_in_the_specification(),
     ]
 
 
 def not_in_the_specification() -> list[Any]:
-    twenty = np.full(20, 600)
+    """What no other simulation has tried."""
     found = [
-        Experiment("images-unequal-1shot", "20 classes of 30 to 1,200", fixed(_UNEQUAL), ONE, (600, 2000, 10_000), {**NAIVE, "images": ours("images")}, 150),
+        Experiment(
+            "images-unequal-1shot",
+            "20 classes of 30 to 1,200",
+            fixed(_UNEQUAL),
+            ONE,
+            (600, 2000),
+            {**NAIVE, "images": ours("images")},
+            150,
+        ),
         Experiment("images-small-1shot", "20 classes of 20, 16 used", fixed([20] * 20), ONE, SHORT, _OMNIGLOT, 300),
         Experiment("images-small-5shot", "20 classes of 20, all used", fixed([20] * 20), FIVE, SHORT, _OMNIGLOT, 300),
-        Experiment("images-omniglot-1shot", "423 x 4 rotations of 20", fixed([20] * 423, rotations=4), ONE, (600, 2000, 10_000), _OMNIGLOT, 100),
+        Experiment("images-omniglot-1shot", "423 x 4 rotations of 20", fixed([20] * 423, rotations=4), ONE, (600, 2000), _OMNIGLOT, 100),
         Experiment("images-omniglot-5shot", "423 x 4 rotations of 20", fixed([20] * 423, rotations=4), FIVE, (600, 2000), _OMNIGLOT, 100),
-        Experiment("images-easy-omniglot-5shot", "the same, near 99 %", fixed([20] * 423, rotations=4, scale=0.45), FIVE, (600, 2000), _OMNIGLOT, 100),
+        Experiment(
+            "images-easy-omniglot-5shot",
+            "the same, near 99 %",
+            fixed([20] * 423, rotations=4, scale=0.45),
+            FIVE,
+            (600, 2000),
+            _OMNIGLOT,
+            100,
+        ),
     ]
     found += [
-        Experiment(f"transductive-{name}-{k}shot", what, transductive(learner), EpisodeSpec(5, k, 15), (600, 2000, 10_000), {
-            **NAIVE, "images": ours("images"), "images, transductive": ours("images", transductive=True)}, 100, folded=FOLDS)
-        for name, what, learner in (("refined", "means refined by the queries", worlds.refined_mean), ("centred", "queries normalised together", worlds.centred_mean))
+        Experiment(
+            f"transductive-{name}-{k}shot",
+            what,
+            transductive(learner),
+            EpisodeSpec(5, k, 15),
+            (600, 2000),
+            {**NAIVE, "images": ours("images"), "images, transductive": ours("images", transductive=True)},
+            100,
+            folded=FOLDS,
+        )
+        for name, what, learner in (
+            ("refined", "means refined by the queries", worlds.refined_mean),
+            ("centred", "queries normalised together", worlds.centred_mean),
+        )
         for k in (1, 5)
     ]
     found += [
-        Experiment(f"classes-{c}", f"{c} new classes of {size}", fresh([size] * c), ONE, (600, 2000), {"classes": ours("classes"), **NAIVE}, 300)
+        Experiment(
+            f"classes-{c}", f"{c} new classes of {size}", fresh([size] * c), ONE, (600, 2000), {"classes": ours("classes"), **NAIVE}, 300
+        )
         for c, size in ((7, 100), (10, 100), (16, 100), (64, 100), (423, 20))
     ]
     found += [
-        Experiment(f"groups-{c}-in-{g}-{share:g}", f"{c} new classes in {g} new groups", fresh([50 if c == 160 else 20] * c, groups=alphabets(c, g), share=share), ONE, (600, 2000), {
-            **NAIVE, "classes": ours("classes"), "classes, groups ignored": without_groups("classes")}, 300)
+        Experiment(
+            f"groups-{c}-in-{g}-{share:g}",
+            f"{c} new classes in {g} new groups",
+            fresh([50 if c == 160 else 20] * c, groups=alphabets(c, g), share=share),
+            ONE,
+            (600, 2000),
+            {**NAIVE, "classes": ours("classes"), "classes, groups ignored": without_groups("classes")},
+            300,
+        )
         for c, g, share in ((160, 8, 0.5), (423, 20, 0.5), (423, 20, 0.0), (100, 20, 0.3))
     ]
     found += [
-        Experiment(f"seeds-images-{r}", f"{r} runs, new images", trained(r, new_classes=False, spread=0.25), ONE, (600, 2000), {
-            "seeds": ours("seeds"), "images": ours("images"), "seeds+images": ours("seeds+images")}, 200)
+        Experiment(
+            f"seeds-images-{r}",
+            f"{r} runs, new images",
+            trained(r, new_classes=False, spread=0.25),
+            ONE,
+            (600, 2000),
+            {"seeds": ours("seeds"), "images": ours("images"), "seeds+images": ours("seeds+images")},
+            200,
+        )
         for r in (3, 5)
     ]
     found += [
-        Experiment("seeds-classes-3", "3 runs, new classes", trained(3, new_classes=True, spread=0.25), ONE, (600, 2000), {
-            "seeds": ours("seeds"), "classes": ours("classes"), "seeds+classes": ours("seeds+classes")}, 200),
+        Experiment(
+            "seeds-classes-3",
+            "3 runs, new classes",
+            trained(3, new_classes=True, spread=0.25),
+            ONE,
+            (600, 2000),
+            {"seeds": ours("seeds"), "classes": ours("classes"), "seeds+classes": ours("seeds+classes")},
+            200,
+        ),
     ]
-    assert len(twenty) == 20
     return found

@@ -1,13 +1,14 @@
 """Count how often intervals hold the truth.
 
-    python benchmarks/coverage/run.py --out FOLDER [--minutes M] [--replicates R] [EXPERIMENT...]
+python benchmarks/coverage/run.py --out FOLDER [--minutes M] [--replicates R] [EXPERIMENT...]
 """
 
 import argparse
 import json
 import os
+import subprocess
 from pathlib import Path
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: products of small matrices gain nothing from threads
@@ -30,7 +31,17 @@ def resumed(path: Path, experiment: Any) -> dict[str, Any]:
     about = {"name": experiment.name, "what": experiment.what}
     if isinstance(experiment, Experiment):
         about |= {"ways": experiment.spec.ways, "shots": experiment.spec.shots, "queries": experiment.spec.queries}  # type: ignore[dict-item]  # ints
-    return {"schema": 1, **about, "level": 0.95, "truth": truth, "truth_se": error, "replicates": 0, "rows": {}, "sums": {}}
+    return {
+        "schema": 1,
+        **about,
+        "level": 0.95,
+        "truth": truth,
+        "truth_se": error,
+        "replicates": 0,
+        "revisions": [],
+        "rows": {},
+        "sums": {},
+    }
 
 
 def add(state: dict[str, Any], found: dict[str, tuple[float, float, float]]) -> None:
@@ -68,11 +79,22 @@ def rows(state: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _revision() -> str:
+    """The commit that the replicates of this run are of."""
+    asked = subprocess.run(["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or "unknown"
+
+
 def main() -> None:
     """Run the experiments named, or all."""
     parser = argparse.ArgumentParser(description="How often intervals hold the truth.")
     parser.add_argument("--out", type=Path, help="folder of the result files; where they exist, replicates are added")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop an experiment after so many minutes (default: when it is complete)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=float("inf"),
+        help="stop an experiment after so many minutes of processor time (default: when it is complete)",
+    )
     parser.add_argument("--replicates", type=int, help="stop at so many replicates (default: each experiment's own number)")
     parser.add_argument("--list", action="store_true", help="only list the experiments")
     parser.add_argument("names", nargs="*", metavar="EXPERIMENT", help="default: all")
@@ -87,18 +109,22 @@ def main() -> None:
         path = options.out / f"{each.name}.json"
         state = resumed(path, each)
         target = options.replicates or each.replicates
-        began = saved = monotonic()
-        while state["replicates"] < target and monotonic() - began < 60 * options.minutes:
+        began, saved = process_time(), monotonic()
+        done = state["replicates"]
+        while state["replicates"] < target and process_time() - began < 60 * options.minutes:
             add(state, each.replicate(state["replicates"]))
             if monotonic() - saved > _SAVE_EVERY:
                 saved = save(path, state)
-        save(path, state)
-        print(f"{each.name}: {state['replicates']} replicates, {monotonic() - began:.0f} s", flush=True)
+        if state["replicates"] > done:
+            save(path, state)
+        print(f"{each.name}: {state['replicates']} replicates, {process_time() - began:.0f} s", flush=True)
 
 
 def save(path: Path, state: dict[str, Any]) -> float:
     """Write the state with its rows, and say when."""
     versions = {"metashot": metashot.__version__, "numpy": np.__version__}
+    if (revision := _revision()) not in state["revisions"]:
+        state["revisions"].append(revision)
     write_json(path, state | {"rows": rows(state), "versions": versions})
     return monotonic()
 

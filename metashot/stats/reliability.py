@@ -9,7 +9,7 @@ from .images import ImageVariance
 from .records import Records
 
 FEW_PAIRS = 500  # pairs of episodes that share a support image; with fewer the variance over images is too uncertain
-FEW_DIFFERENT = 30  # episodes in which two learners differ; with fewer the mean difference is too skewed
+FEW_DIFFERENT = 20  # episodes in which two learners differ; with fewer among many ties the mean difference is too skewed
 FEW_CLASSES = 15  # the jackknife's variance is too uncertain with fewer classes
 
 
@@ -46,6 +46,6 @@ def seed_doubts(runs: Sequence[Records]) -> tuple[str, ...]:
 def difference_doubts(mean: Records) -> tuple[str, ...]:
     """Why an interval of a mean difference may cover less often than it says."""
     different = int((mean.accuracies != 0).sum())
-    if different < min(FEW_DIFFERENT, len(mean)):
+    if different < min(FEW_DIFFERENT, len(mean) / 2):
         return (f"the learners differ in only {different} of {len(mean):,} episodes",)
     return ()
