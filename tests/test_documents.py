@@ -91,6 +91,8 @@ def _render() -> ModuleType:
 def test_tables_are_those_of_the_result_files(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     assert _render().rendered(text) == text, "run `python benchmarks/tables/render.py`"
+    for name, picture in _render().pictures(text).items():
+        assert file.with_name(name).read_text(encoding="utf-8") == picture, "run `python benchmarks/tables/render.py`"
 
 
 def test_a_number_changed_by_hand_is_noticed() -> None:

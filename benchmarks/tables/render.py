@@ -3,7 +3,9 @@
     python benchmarks/tables/render.py [--check] [FILE...]
 
 A block between `<!-- results: RUN... -->` and `<!-- /results -->` is replaced by the table of those runs, named relative to
-benchmarks/results (a `*` matches any folder); `<!-- value: FILE KEY | KEY... -->...<!-- /value -->` by that entry of a JSON file.
+benchmarks/results (a `*` matches any folder); one between `<!-- coverage: EXPERIMENT... -->` and `<!-- /coverage -->` by the table of
+those experiments; `<!-- value: FILE KEY | KEY... -->...<!-- /value -->` by that entry of a JSON file. The picture named in
+`<!-- picture: FILE EXPERIMENT... -->` is drawn beside the document.
 With --check nothing is written, and the exit status is 1 if a file is not what its results give.
 """
 
@@ -11,7 +13,9 @@ import argparse
 import json
 import re
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 from metashot.harness.report import Row, markdown_table, rows
 from metashot.harness.result import Result
@@ -19,6 +23,8 @@ from metashot.harness.result import Result
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 _BLOCK = re.compile(r"(<!-- results: ([^>]*?) -->\n).*?(<!-- /results -->)", re.DOTALL)
+_COVERAGE = re.compile(r"(<!-- coverage: ([^>]*?) -->\n).*?(<!-- /coverage -->)", re.DOTALL)
+_PICTURE = re.compile(r"<!-- picture: (\S+) ([^>]*?) -->")
 _VALUE = re.compile(r"(<!-- value: (\S+) ([^>]*?) -->).*?(<!-- /value -->)")
 
 
@@ -43,7 +49,25 @@ def rendered(text: str, results: Path = RESULTS) -> str:
             entry = f"{entry:,.0f}" if abs(entry) >= 100 else f"{entry:.3g}"
         return f"{match[1]}{entry if isinstance(entry, str) else f'{entry:,}'}{match[4]}"
 
-    return _VALUE.sub(value, _BLOCK.sub(table, text))
+    def coverage(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{tables().coverage_table(results / 'coverage', match[2].split())}\n{match[3]}"
+
+    return _VALUE.sub(value, _COVERAGE.sub(coverage, _BLOCK.sub(table, text)))
+
+
+def pictures(text: str, results: Path = RESULTS) -> dict[str, str]:
+    """File name -> content of every picture that a document asks for."""
+    return {match[1]: tables().coverage_picture(results / "coverage", match[2].split()) for match in _PICTURE.finditer(text)}
+
+
+def tables() -> ModuleType:
+    """The neighbouring module `coverage.py`, also where this one is not run as a script."""
+    spec = spec_from_file_location("coverage_tables", Path(__file__).with_name("coverage.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def main() -> None:
@@ -59,6 +83,12 @@ def main() -> None:
             stale.append(file)
             if not arguments.check:
                 file.write_text(new, encoding="utf-8")
+        for name, picture in pictures(text).items():
+            path = file.with_name(name)
+            if not path.exists() or path.read_text(encoding="utf-8") != picture:
+                stale.append(path)
+                if not arguments.check:
+                    path.write_text(picture, encoding="utf-8")
     for file in stale:
         print(f"{file}: {'differs from its results' if arguments.check else 'rendered'}", file=sys.stderr)
     sys.exit(1 if arguments.check and stale else 0)

@@ -109,12 +109,14 @@ def paired_records(logs: Sequence[EpisodeLog]) -> list[Records]:
     Raises:
         StatisticsError: if the logs are of different streams, specs or pools, name other items for an episode, or share no episode.
     """
+    if not logs:
+        raise StatisticsError("Records need at least one log; got none.")
     start, stop = max(log.start for log in logs), min(log.start + len(log) for log in logs)
     first = logs[0]
     for other in logs[1:]:
         if reason := _not_paired(first, other):
             raise StatisticsError(f"Two logs can be compared on the same episodes only; {reason}.")
-    if start >= stop:
+    if start >= stop and len(logs) > 1:
         spans = ", the other ".join(f"{log.start} to {log.start + len(log) - 1}" for log in logs)
         raise StatisticsError(f"The logs share no episode: one holds {spans}.")
     shared = [log.between(start, stop) for log in logs]
