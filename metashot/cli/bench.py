@@ -142,7 +142,7 @@ def _run_all(jobs: Sequence[_Job], finished: "Sequence[Side]", place: "Place", m
     A recipe that fails leaves a row that says so, and the others go on.
     """
     from ..harness.allocator import keep_freed_memory
-    from ..harness.comparison import Side, compare_runs, corrected
+    from ..harness.comparison import Side, compare_runs, corrected, labels
     from ..harness.progress import ConsoleProgress
     from ..harness.report import failed_rows, rows
     from ..harness.run import run
@@ -180,7 +180,8 @@ def _run_all(jobs: Sequence[_Job], finished: "Sequence[Side]", place: "Place", m
         if not rival.asked and rival.seed == job.seed and _one_benchmark(side, other)
     ]
     pairs += [(side, other) for job, side in sides if job.asked for other in finished]
-    comparisons = corrected([each for a, b in pairs for each in compare_runs(a, b)])
+    called = labels([*(side for _, side in sides), *finished])
+    comparisons = corrected([each for a, b in pairs for each in compare_runs(a, b, called=called)])
     seeds = over_seeds([side for _, side in sides])
     if as_json:
         told = {"results": values, "comparisons": [each.to_dict() for each in comparisons], "seeds": [each.to_dict() for each in seeds]}

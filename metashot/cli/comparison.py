@@ -43,13 +43,14 @@ def compare(
     doubled = [str(folder) for folder in folders if sum(folder.resolve() == other.resolve() for other in folders) > 1]
     if doubled:
         raise RecipeError(f"{doubled[0]} would be compared with itself; name it once.")
-    from ..harness.comparison import Side, compare_runs, corrected
+    from ..harness.comparison import Side, compare_runs, corrected, labels
     from ..harness.result import Result
 
     sides = [Side(Result.load(folder), folder) for folder in folders]
+    called = labels(sides)
     firsts = range(len(sides)) if all_pairs else range(1)
     pairs = [(sides[after], sides[before]) for before in firsts for after in range(before + 1, len(sides))]
-    comparisons = corrected([each for a, b in pairs for each in compare_runs(a, b, scope=scope)])
+    comparisons = corrected([each for a, b in pairs for each in compare_runs(a, b, scope=scope, called=called)])
     if json_:
         print(json.dumps([each.to_dict() for each in comparisons], indent=1))
     else:

@@ -66,6 +66,19 @@ class CellComparison:
         return {"cell": self.cell, "a": self.a, "b": self.b, **values, **more}
 
 
+def labels(sides: Sequence[Side]) -> dict[Path, str]:
+    """Folder -> what to call each of several runs: its learner, and where two would be called the same, what differs."""
+    names = [learner_label(side.result) for side in sides]
+    remarks: list[list[str]] = [[] for _ in sides]
+    for what in ("seed", "budget", "checkpoint"):
+        values = [str(getattr(side.result, what)) for side in sides]
+        for number, name in enumerate(names):
+            if any(other == name and value != values[number] for other, value in zip(names, values, strict=True)):
+                remarks[number].append(f"{what} {values[number]}")
+    called = [f"{name} ({', '.join(told)})" if told else name for name, told in zip(names, remarks, strict=True)]
+    return {side.folder: name if called.count(name) == 1 else f"{name} ({side.folder})" for side, name in zip(sides, called, strict=True)}
+
+
 def corrected(comparisons: Sequence[CellComparison]) -> list[CellComparison]:
     """Comparisons with p corrected for their number by Holm's method; cells that cannot be compared do not count."""
     tested = [(number, each.comparison.p) for number, each in enumerate(comparisons) if each.comparison is not None]
@@ -88,12 +101,13 @@ def check_cells(recipes: Sequence[Recipe], run: Side) -> None:
         raise RecipeError(f"{run.folder} cannot be compared with {names}: {'; '.join(dict.fromkeys(reasons))}.")
 
 
-def compare_runs(a: Side, b: Side, *, scope: str = "images") -> list[CellComparison]:
+def compare_runs(a: Side, b: Side, *, scope: str = "images", called: Mapping[Path, str] | None = None) -> list[CellComparison]:
     """The paired difference a - b of each cell that both runs answered; if there is none, one line that says why.
 
-    `scope` is the one whose p counts.
+    `scope` is the one whose p counts; `called`, from `labels`, says what to call the runs of a family.
     """
-    names = _names(a, b)
+    called = called or labels([a, b])
+    names = called[a.folder], called[b.folder]
     found, reasons = [], []
     for ours in a.result.cells:
         for theirs in b.result.cells:
@@ -128,15 +142,6 @@ def _p(p: float) -> str:
 
 def _json(value: Any) -> Any:
     return None if value != value else value  # NaN is no JSON
-
-
-def _names(a: Side, b: Side) -> tuple[str, str]:
-    """What to call two runs: by their learners, and where these are the same by what differs."""
-    names = learner_label(a.result), learner_label(b.result)
-    for what in ("seed", "budget", "checkpoint"):
-        if names[0] == names[1] and getattr(a.result, what) != getattr(b.result, what):
-            names = f"{names[0]} ({what} {getattr(a.result, what)})", f"{names[1]} ({what} {getattr(b.result, what)})"
-    return names if names[0] != names[1] else (f"{names[0]} ({a.folder})", f"{names[1]} ({b.folder})")
 
 
 def _fields(data: str, cell: Cell) -> dict[str, Any]:

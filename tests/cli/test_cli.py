@@ -266,7 +266,7 @@ def test_compare_sets_finished_runs_side_by_side(small: Path, capfd: pytest.Capt
     main(["compare", *runs])
     out, err = capfd.readouterr()
     assert err == ""
-    assert [line.partition(" points")[0].count("(seed 0)") for line in out.splitlines() if line.startswith("glyphs-3w1s, ")] == [1, 0]
+    assert [line.partition(" points")[0].count("(seed 0)") for line in out.splitlines() if line.startswith("glyphs-3w1s, ")] == [1, 1]
     assert "    episodes ± " in out
     assert "2 comparisons: p is corrected for their number by Holm's method" in out
     main(["compare", *runs, "--all-pairs", "--scope", "episodes", "--json"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from metashot.errors import RecipeError, UnknownNameError
-from metashot.harness.comparison import Side, check_cells, compare_runs, corrected
+from metashot.harness.comparison import Side, check_cells, compare_runs, corrected, labels
 from metashot.harness.recipe import Resolved, resolve
 from metashot.harness.rivals import rivals, run_folder
 from metashot.harness.run import Place, run
@@ -99,11 +99,18 @@ def test_p_is_corrected_for_the_number_of_comparisons(sides: Any) -> None:
 
 
 def test_runs_of_one_name_are_told_apart_by_what_differs(sides: Any, tiny: Path, listen: Any) -> None:
-    a = sides()
+    a, mine = sides(), sides(learner="./mine.py:Mine")
     resolved, place = resolve(str(tiny), budget="smoke"), Place()
     b = Side(run(resolved, seed=1, place=place, progress=listen()), place.folder(resolved.recipe, 1))
-    (found,) = compare_runs(a, b)
-    assert (found.a, found.b) == (f"{found.a.partition(' ')[0]} (seed 0)", f"{found.b.partition(' ')[0]} (seed 1)")
+    c = Side(b.result.model_copy(update={"budget": "cpu"}), tiny.parent / "c")
+    d = Side(c.result, tiny.parent / "d")
+    plain = labels([a])[a.folder]
+    assert list(labels([a, mine]).values()) == [plain, labels([mine])[mine.folder]]
+    assert list(labels([a, b]).values()) == [f"{plain} (seed 0)", f"{plain} (seed 1)"]
+    assert labels([a, b, c])[c.folder] == f"{plain} (seed 1, budget cpu)"
+    assert labels([c, d])[d.folder] == f"{plain} ({d.folder})"
+    (found,) = compare_runs(mine, a, called=labels([mine, a, b]))
+    assert found.b == f"{plain} (seed 0)"
 
 
 def _names(found: list[Resolved | Path]) -> list[str]:
