@@ -111,7 +111,9 @@ def test_interrupted_benchmark_goes_on_where_it_stopped(tmp_path: Path, monkeypa
     assert at_once["replicates"] == 4
 
 
-@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.json")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", [file for file in sorted(RESULTS.glob("*.json")) if '"sums"' in file.read_text()], ids=lambda file: file.stem
+)
 def test_rows_of_the_results_are_those_of_their_sums(file: Path) -> None:
     state = json.loads(file.read_text())
     assert state["rows"] == _benchmark().rows(state)
