@@ -93,7 +93,7 @@ def calibration(log: EpisodeLog, *, bins: int = 15, binning: Binning = "equal_ma
     it is compared with what noise makes of known errors. The means of g are taken to be normal, with the covariance that the episodes show;
     the true gaps to be the observed ones, all stretched by one factor from 0 to 3. The estimate is the error at which the plug-in value
     would be the median, and the bounds those at which it would be a quantile of the tails. Bins are held fixed. Measured coverage of 95 %
-    intervals is 0.87 to 0.99, lowest where the miscalibration is a shift of whole episodes (benchmarks/coverage/calibration.py).
+    intervals is 0.88 to 0.98, lowest where the miscalibration is a shift of whole episodes (benchmarks/coverage/calibration.py).
 
     The negative log-likelihood is a mean over queries; its interval is Student's on the episodes' means. Where episodes hold different
     numbers of queries, a query counts as much as any other, in both.
