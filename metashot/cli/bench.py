@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -15,9 +15,11 @@ from ..errors import MetashotError, RecipeError
 
 if TYPE_CHECKING:
     from ..harness.comparison import CellComparison, Side
+    from ..harness.measuring import Measuring
     from ..harness.recipe import Resolved
     from ..harness.report import Row
     from ..harness.run import Place
+    from ..harness.training_seeds import OverSeeds
 
 _Flag = Parameter(negative="")
 
@@ -25,10 +27,13 @@ _Flag = Parameter(negative="")
 def bench(
     *recipes: str,
     budget: Literal["full", "cpu", "smoke"] = "full",
-    seed: int = 0,
+    seed: Annotated[Sequence[int], Parameter(negative="")] = (0,),
     learner: str | None = None,
     set_: Annotated[Sequence[str], Parameter(name="--set", negative="")] = (),
     compare: Annotated[Sequence[str], Parameter(negative="")] = (),
+    until_half_width: float | None = None,
+    max_episodes: int | None = None,
+    calibration: Annotated[bool, _Flag] = False,
     out: Path = Path("runs"),
     data_root: Path | None = None,
     download: Annotated[bool, _Flag] = False,
@@ -48,7 +53,7 @@ def bench(
     budget
         How much to train and evaluate.
     seed
-        Training seed.
+        Training seed; repeated, one run each, and the interval over training seeds is printed too.
     learner
         Replace the recipe's learner: a registered name, package.module:Class or path/to/file.py:Class.
     set_
@@ -56,6 +61,12 @@ def bench(
     compare
         A learner to run on the same episodes, or the folder of a finished run; its rows and the paired differences are printed too. May be
         repeated.
+    until_half_width
+        Add episodes until the interval over episodes is so narrow, in points, for example 0.2; instead of a fixed number.
+    max_episodes
+        At most so many then; the recipe's number if not given.
+    calibration
+        Record the probabilities (softmax of the logits), and print calibration error and negative log-likelihood.
     out
         Folder of all runs; a run is OUT/RECIPE/BUDGET/seedK.
     data_root
@@ -76,8 +87,8 @@ def bench(
         return
     if not recipes:
         raise RecipeError("bench needs the name of a recipe; `metashot bench --list` shows them.")
-    if seed < 0:
-        raise RecipeError(f"--seed must be at least 0; got {seed}.")
+    if min(seed) < 0:
+        raise RecipeError(f"--seed must be at least 0; got {min(seed)}.")
     from ..harness.recipe import resolve
     from ..harness.recipe_files import expand
 
@@ -95,9 +106,12 @@ def bench(
         registry.check_name("learners", each.recipe.learner.name)
     from ..harness.build import check_components, check_device
     from ..harness.comparison import Side, check_cells
+    from ..harness.measuring import Measuring
     from ..harness.result import Result
     from ..harness.run import Place
 
+    half_width = None if until_half_width is None else until_half_width / 100
+    measuring = Measuring(probabilities=calibration, half_width=half_width, max_episodes=max_episodes)
     check_device(device)
     for each in to_run:  # and so are wrong arguments, before anything is trained
         check_components(each.recipe)
@@ -105,75 +119,95 @@ def bench(
     place = Place(out=out, data_root=data_root, download=download, device=device)
     for side in finished:
         check_cells([each.recipe for each in resolved], side)
-        if side.folder.resolve() in [place.folder(each.recipe, seed).resolve() for each in resolved]:
+        if side.folder.resolve() in [place.folder(each.recipe, number).resolve() for each in resolved for number in seed]:
             raise RecipeError(f"{side.folder} would be compared with itself; name another run, or a learner.")
+    jobs = [_Job(each, number, index < len(resolved)) for index, each in enumerate(to_run) for number in dict.fromkeys(seed)]
     if dry_run:
-        _print_plans(to_run, seed, place, as_json=json_)
+        _print_plans(jobs, place, measuring, as_json=json_)
     else:
-        _run_all(to_run, len(resolved), finished, seed, place, as_json=json_)
+        _run_all(jobs, finished, place, measuring, as_json=json_)
 
 
-def _run_all(to_run: "Sequence[Resolved]", asked: int, finished: "Sequence[Side]", seed: int, place: "Place", *, as_json: bool) -> None:
-    """Run one after the other, and compare the first `asked` with the others and with finished runs.
+class _Job(NamedTuple):
+    """A recipe to run with one training seed; `asked`: for its own sake, not only to be compared with."""
+
+    resolved: "Resolved"
+    seed: int
+    asked: bool
+
+
+def _run_all(jobs: Sequence[_Job], finished: "Sequence[Side]", place: "Place", measuring: "Measuring", *, as_json: bool) -> None:
+    """Run one after the other, and compare those asked for with the others of the same seed and with finished runs.
 
     A recipe that fails leaves a row that says so, and the others go on.
     """
     from ..harness.allocator import keep_freed_memory
-    from ..harness.comparison import Side, compare_runs
+    from ..harness.comparison import Side, compare_runs, corrected, labels
     from ..harness.progress import ConsoleProgress
     from ..harness.report import failed_rows, rows
     from ..harness.run import run
+    from ..harness.training_seeds import over_seeds
 
     keep_freed_memory()
     lines: list[Row] = []
     values: list[dict[str, Any]] = []
     failures: list[MetashotError] = []
-    sides: list[Side | None] = []
+    sides: list[tuple[_Job, Side]] = []
     with ConsoleProgress() as progress:
-        for each in to_run:
+        for job in jobs:
+            recipe = job.resolved.recipe
             try:
-                result = run(each, seed=seed, place=place, progress=progress)
+                result = run(job.resolved, seed=job.seed, place=place, progress=progress, measuring=measuring)
             except MetashotError as error:
                 failures.append(error)
-                lines += failed_rows(each.recipe, seed, str(error))
-                values.append({"recipe": each.recipe.to_dict(), "seed": seed, "failed": str(error)})
-                sides.append(None)
+                lines += failed_rows(recipe, job.seed, str(error))
+                values.append({"recipe": recipe.to_dict(), "seed": job.seed, "failed": str(error)})
                 continue
-            sides.append(Side(result, place.folder(each.recipe, seed)))
+            sides.append((job, Side(result, place.folder(recipe, job.seed))))
             lines += rows(result)
             values.append(result.model_dump(mode="json", by_alias=True))
-            progress.told(f"Run folder: {place.folder(each.recipe, seed)}")
-    if len(failures) == len(to_run) == 1:
+            progress.told(f"Run folder: {place.folder(recipe, job.seed)}")
+    if len(failures) == len(jobs) == 1:
         raise failures[0]  # a table of nothing but holes tells less than the reason
     for side in finished:
         lines += rows(side.result)
         values.append(side.result.model_dump(mode="json", by_alias=True))
-    others = [*sides[asked:], *finished]
-    pairs = [(a, b) for a in sides[:asked] for b in others if a is not None and b is not None]
-    comparisons = [each for a, b in pairs if _one_benchmark(a, b) or b in finished for each in compare_runs(a, b)]
+    pairs = [
+        (side, other)
+        for job, side in sides
+        if job.asked
+        for rival, other in sides
+        if not rival.asked and rival.seed == job.seed and _one_benchmark(side, other)
+    ]
+    pairs += [(side, other) for job, side in sides if job.asked for other in finished]
+    called = labels([*(side for _, side in sides), *finished])
+    comparisons = corrected([each for a, b in pairs for each in compare_runs(a, b, called=called)])
+    seeds = over_seeds([side for _, side in sides])
     if as_json:
-        print(json.dumps({"results": values, "comparisons": [each.to_dict() for each in comparisons]}, indent=1))
+        told = {"results": values, "comparisons": [each.to_dict() for each in comparisons], "seeds": [each.to_dict() for each in seeds]}
+        print(json.dumps(told, indent=1))
     else:
-        print_rows(lines, comparisons)
+        print_rows(lines, comparisons, seeds)
     if failures:
-        raise MetashotError(f"{len(failures)} of {len(to_run)} recipes failed: {'; '.join(map(str, failures))}")
+        raise MetashotError(f"{len(failures)} of {len(jobs)} recipes failed: {'; '.join(map(str, failures))}")
 
 
 def _one_benchmark(a: "Side", b: "Side") -> bool:
     return bool(a.result.recipe["benchmark"] == b.result.recipe["benchmark"])
 
 
-def print_rows(lines: "Sequence[Row]", comparisons: "Sequence[CellComparison]" = ()) -> None:
-    """The table, the paired differences and the footnotes on stdout, as wide as they need to be."""
-    from ..harness.report import footnotes, rich_table
+def print_rows(lines: "Sequence[Row]", comparisons: "Sequence[CellComparison]" = (), seeds: "Sequence[OverSeeds]" = ()) -> None:
+    """The table, what is to be said of its rows, the paired differences and the footnotes on stdout, as wide as they need to be."""
+    from ..harness.report import details, footnotes, rich_table
+    from .comparison import print_comparisons
 
     _print_table(rich_table(lines))
     print()
-    for each in comparisons:
-        print(each)
-    if len(comparisons) > 1:
-        print(f"{len(comparisons)} comparisons: each interval stands for itself and is not widened for their number.")
+    for text in (*details(lines), *map(str, seeds)):
+        print(text)
+    print()
     if comparisons:
+        print_comparisons(comparisons)
         print()
     for note in footnotes(lines):
         print(f"- {note}")
@@ -216,10 +250,10 @@ def _print_list(patterns: Sequence[str], data_root: Path | None, *, as_json: boo
     _print_table(table)
 
 
-def _print_plans(resolved: "Sequence[Resolved]", seed: int, place: "Place", *, as_json: bool) -> None:
+def _print_plans(jobs: Sequence[_Job], place: "Place", measuring: "Measuring", *, as_json: bool) -> None:
     from ..harness.preview import preview
 
-    plans = [preview(each, seed=seed, place=place) for each in resolved]
+    plans = [preview(job.resolved, seed=job.seed, place=place, measuring=measuring) for job in jobs]
     if as_json:
         print(json.dumps([plan.to_dict() for plan in plans], indent=1))
         return

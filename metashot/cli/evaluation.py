@@ -22,6 +22,7 @@ def evaluation(
     set_: Annotated[Sequence[str], Parameter(name="--set", negative="")] = (),
     data_root: Path | None = None,
     download: Annotated[bool, _Flag] = False,
+    calibration: Annotated[bool, _Flag] = False,
     device: str = "cpu",
     json: Annotated[bool, _Flag] = False,
 ) -> None:
@@ -51,6 +52,8 @@ def evaluation(
         Folder of raw data sets; METASHOT_DATA if not given.
     download
         Fetch raw data that is not at hand, where a public source exists.
+    calibration
+        Record the probabilities (softmax of the logits), and print calibration error and negative log-likelihood.
     device
         Where to compute, for example cuda.
     json
@@ -66,6 +69,7 @@ def evaluation(
     from ..harness.allocator import keep_freed_memory
     from ..harness.build import check_device
     from ..harness.evaluate_checkpoint import evaluate_checkpoint
+    from ..harness.measuring import Measuring
     from ..harness.progress import ConsoleProgress
     from ..harness.report import rows
     from ..harness.run import Place
@@ -75,7 +79,10 @@ def evaluation(
     keep_freed_memory()
     place = Place(data_root=data_root, download=download, device=device)
     with ConsoleProgress() as progress:
-        result, folder = evaluate_checkpoint(checkpoint, Cell(**asked), data=data, overrides=set_, place=place, progress=progress)
+        measuring = Measuring(probabilities=calibration)
+        result, folder = evaluate_checkpoint(
+            checkpoint, Cell(**asked), data=data, overrides=set_, place=place, progress=progress, measuring=measuring
+        )
         progress.told(f"Result folder: {folder}")
     if json:
         print(result.model_dump_json(indent=1, by_alias=True))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -12,11 +13,13 @@ from ..data import ImageStore
 from ..episodes import EpisodePlan, EpisodeSpec
 from ..errors import CheckpointError
 from ..learners import Learner
-from ..stats import EpisodeLog, interval
+from ..stats import EpisodeLog
 from .evaluate import episode_sampler, evaluate
+from .figures import SCOPES, figures, saved_intervals
+from .measuring import PLAIN, Measuring
 from .progress import RunProgress
 from .recipe import Cell
-from .result import RESULT, CellResult, Result, SavedInterval, size_name
+from .result import RESULT, CellResult, Result, size_name
 
 _log = logging.getLogger("metashot")
 
@@ -41,6 +44,7 @@ def evaluate_cells(
     folder: Path,
     device: str,
     progress: RunProgress,
+    measuring: Measuring = PLAIN,
 ) -> Result:
     """Evaluate cells into `folder`, reusing and extending what the same weights answered there; `result.json` is written after each.
 
@@ -56,24 +60,32 @@ def evaluate_cells(
         folder: of the run.
         device: where the learner is.
         progress: told of reuse and of episodes answered.
+        measuring: whether probabilities are recorded, and whether episodes are added until an interval is narrow enough.
     """
     before = _previous(folder, result)
     held = [_held(before, cell, stores[cell.split], data, folder) for cell in cells]
-    complete = [had is not None and len(had.log) >= cell.episodes for had, cell in zip(held, cells, strict=True)]
+    transductive = bool(result.tags["transductive"])
+    for number, had in enumerate(held):
+        if had is not None and measuring.probabilities and had.log.confidence is None:
+            progress.told(f"{folder / had.result.log}: evaluated anew, since no probabilities were recorded.")
+            held[number] = None
+    complete = [had is not None and measuring.enough(had.log, cell.episodes) for had, cell in zip(held, cells, strict=True)]
     if before is not None and not all(complete) and not result.made_like(before):
         progress.told(f"{folder}: evaluated anew, since other code, versions or another machine made what is there.")
         before, held, complete = None, [None] * len(cells), [False] * len(cells)
     if before is not None and all(complete):
         result = before
-    finished = [had.result if had else None for had in held]
+    finished = [had.with_every_scope(transductive=transductive) if had else None for had in held]
     for number, cell in enumerate(cells):
         had = held[number]
         if had is not None and complete[number]:
             progress.told(
-                f"{cell_name(data, cell)}: the {len(had.log):,} episodes of {folder / had.result.log} are reused{_more(had, cell)}."
+                f"{cell_name(data, cell)}: the {len(had.log):,} episodes of {folder / had.result.log} are reused"
+                f"{'' if measuring.half_width else _more(had, cell)}."
             )
             continue
-        finished[number] = _evaluated(learner, stores[cell.split], cell, had, data=data, folder=folder, device=device, progress=progress)
+        answer = _Answering(learner, stores[cell.split], cell, device, progress, probabilities=measuring.probabilities)
+        finished[number] = _evaluated(answer, had, measuring, data=data, folder=folder, transductive=transductive)
         result = result.with_cells(filter(None, finished))
         result.save(folder)
     return result.with_cells(filter(None, finished))
@@ -89,48 +101,79 @@ class _Held(NamedTuple):
     result: CellResult
     log: EpisodeLog
 
+    def with_every_scope(self, *, transductive: bool) -> CellResult:
+        """The result; one that was written when there were fewer scopes gets the others from its log."""
+        if self.result.intervals.keys() >= set(SCOPES):
+            return self.result
+        return self.result.model_copy(update={"intervals": saved_intervals(self.log, transductive=transductive) | self.result.intervals})
+
+
+@dataclass(frozen=True, eq=False)
+class _Answering:
+    """A learner that answers the episodes of a cell."""
+
+    learner: Learner
+    store: ImageStore
+    cell: Cell
+    device: str
+    progress: RunProgress
+    probabilities: bool
+
+    def log(self, have: EpisodeLog | None, start: int, count: int) -> EpisodeLog:
+        """The log of episodes `start .. start + count`, those of them that are in `have` taken from there."""
+        held = have.between(start, start + count) if have else None
+        missing = count - (len(held) if held else 0)
+        if held and not missing:
+            return held
+        done = len(have) if have else 0  # what the progress was told is to do begins there
+        more = evaluate(
+            self.learner,
+            self.store,
+            cell_spec(self.cell),
+            episodes=missing,
+            start=start + count - missing,
+            seed=self.cell.seed,
+            device=self.device,
+            probabilities=self.probabilities or (have is not None and have.confidence is not None),
+            on_episodes=lambda answered: self.progress.evaluated(start + count - missing - done + answered),
+        )
+        return held.followed_by(more) if held else more
+
 
 def _evaluated(
-    learner: Learner, store: ImageStore, cell: Cell, had: _Held | None, *, data: str, folder: Path, device: str, progress: RunProgress
+    answering: _Answering, had: _Held | None, measuring: Measuring, *, data: str, folder: Path, transductive: bool
 ) -> CellResult:
     """Answer the episodes that are missing, and write the log."""
+    cell, progress = answering.cell, answering.progress
     name = cell_name(data, cell)
     path = folder / "logs" / f"{name}.npz"
     have = len(had.log) if had else 0
+    most = measuring.most(cell.episodes)
     if had:
-        progress.told(f"{name}: the {have:,} episodes of {path} are reused and {cell.episodes - have:,} are added.")
-    progress.evaluating(name, cell.episodes - have)
+        progress.told(f"{name}: the {have:,} episodes of {path} are reused and {measuring.up_to}{most - have:,} are added.")
+    progress.evaluating(name, most - have)
     began = perf_counter()
-    log = evaluate(
-        learner,
-        store,
-        cell_spec(cell),
-        episodes=cell.episodes - have,
-        start=have,
-        seed=cell.seed,
-        device=device,
-        on_episodes=progress.evaluated,
-    )
-    seconds = perf_counter() - began
-    if had:
-        log, seconds = had.log.followed_by(log), had.result.seconds + seconds
+    log, stopped = measuring.grown(lambda start, count: answering.log(had.log if had else None, start, count), cell.episodes)
+    seconds = perf_counter() - began + (had.result.seconds if had else 0.0)
     log.save(path)
-    found = interval(log)
+    found = figures(log, transductive=transductive)
+    if stopped:
+        found["intervals"] |= {"episodes": stopped.interval}
+        progress.told(f"{name}: {stopped.told}")
     return CellResult(
         data=data,
         split=cell.split,
         ways=cell.ways,
         shots=cell.shots,
         queries=cell.queries,
-        episodes=len(log),
         seed=cell.seed,
-        plan_hash=_plan(store, cell, len(log)).hash,
-        fingerprint=store.fingerprint,
-        estimate=found.estimate,
-        intervals={found.scope: SavedInterval.of(found)},
+        plan_hash=_plan(answering.store, cell, len(log)).hash,
+        fingerprint=answering.store.fingerprint,
         published=cell.published,
         log=path.relative_to(folder).as_posix(),
         seconds=seconds,
+        stopping=stopped.saved if stopped else None,
+        **found,
     )
 
 

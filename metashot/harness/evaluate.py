@@ -43,6 +43,7 @@ def evaluate(
     seed: int = 0,
     start: int = 0,
     device: torch.device | str = "cpu",
+    probabilities: bool = False,
     on_episodes: Callable[[int], None] | None = None,
 ) -> EpisodeLog:
     """Answer episodes `start .. start + episodes` of a store and log every answer.
@@ -58,6 +59,8 @@ def evaluate(
         seed: of the episode stream.
         start: index of the first.
         device: where the learner is.
+        probabilities: record how sure the learner was (`EpisodeLog.confidence` and `true_log_prob`), by the softmax of its logits, which
+            means something where the learner was trained by cross-entropy or meant its logits so.
         on_episodes: told how many episodes are answered so far.
 
     Raises:
@@ -68,6 +71,7 @@ def evaluate(
     sampler = episode_sampler(store, spec, seed)
     plan = sampler.plan(start, episodes)
     correct = np.zeros(plan.query.shape, dtype=bool)
+    confidence, true_log_prob = (np.zeros(plan.query.shape, np.float32) if probabilities else None for _ in range(2))
     where = torch.device(device)
     fetch = store.fetcher(where)
     features: Tensor | None = None
@@ -84,6 +88,13 @@ def evaluate(
             right = (answers.logits.argmax(-1) == answers.labels).cpu().numpy()  # (B, q)
             for row, answer in zip(answers.episodes - start, right, strict=True):
                 correct[row][plan.query[row] >= 0] = answer
+            if confidence is not None and true_log_prob is not None:
+                log_probs = answers.logits.float().log_softmax(-1)  # (B, q, ways)
+                sure = log_probs.amax(-1).exp().cpu().numpy()
+                true = log_probs.gather(-1, answers.labels[..., None])[..., 0].cpu().numpy()
+                for b, row in enumerate(answers.episodes - start):
+                    confidence[row][plan.query[row] >= 0] = sure[b]
+                    true_log_prob[row][plan.query[row] >= 0] = true[b]
             answered += len(answers.episodes)
             if on_episodes:
                 on_episodes(answered)
@@ -99,6 +110,8 @@ def evaluate(
         version=plan.version,
         seed=plan.seed,
         start=plan.start,
+        confidence=confidence,
+        true_log_prob=true_log_prob,
     )
 
 

@@ -11,6 +11,7 @@ from .build import build_learner, build_stores
 from .cells import cell_name, cell_spec, evaluate_cells
 from .evaluate import episode_sampler
 from .identity import foreign_code
+from .measuring import PLAIN, Measuring
 from .progress import RunProgress
 from .published import Published, for_row
 from .recipe import Cell, Component, Recipe
@@ -38,7 +39,14 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def evaluate_checkpoint(
-    path: Path, cell: Cell, *, data: str | None, overrides: Sequence[str] = (), place: Place, progress: RunProgress
+    path: Path,
+    cell: Cell,
+    *,
+    data: str | None,
+    overrides: Sequence[str] = (),
+    place: Place,
+    progress: RunProgress,
+    measuring: Measuring = PLAIN,
 ) -> tuple[Result, Path]:
     """Evaluate a checkpoint on one cell; the result goes to `<run>/eval/<cell>/` and is reused or extended there.
 
@@ -49,6 +57,7 @@ def evaluate_checkpoint(
         overrides: texts `learner.<argument>=<value>`: what the learner is to do otherwise than in training, with the same weights.
         place: raw data and device; `out` is not used.
         progress: told how it goes.
+        measuring: whether probabilities are recorded.
 
     Returns:
         The result and its folder.
@@ -109,7 +118,17 @@ def evaluate_checkpoint(
     folder = run / "eval" / (_folder_name(component.name, cell, checkpoint) + (f"+{identifier(changes)}" if changes else ""))
     atomic.check_writable(folder)
     with locked(folder):
-        done = evaluate_cells(result, learner, (cell,), stores, data=component.name, folder=folder, device=place.device, progress=progress)
+        done = evaluate_cells(
+            result,
+            learner,
+            (cell,),
+            stores,
+            data=component.name,
+            folder=folder,
+            device=place.device,
+            progress=progress,
+            measuring=measuring,
+        )
     return done, folder
 
 

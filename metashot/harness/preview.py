@@ -8,6 +8,7 @@ from ..errors import CheckpointError
 from ..training.checkpoints import FINAL
 from .cells import cell_name
 from .listing import committed_folder
+from .measuring import PLAIN, Measuring
 from .recipe import Recipe, Resolved
 from .result import RESULT, Result
 from .run import Place
@@ -42,7 +43,7 @@ class Preview:
         }
 
 
-def preview(resolved: Resolved, *, seed: int, place: Place) -> Preview:
+def preview(resolved: Resolved, *, seed: int, place: Place, measuring: Measuring = PLAIN) -> Preview:
     """Look at a run's folder and at recorded runs; nothing is written and no data is read."""
     recipe = resolved.recipe
     folder = place.folder(recipe, seed)
@@ -52,9 +53,11 @@ def preview(resolved: Resolved, *, seed: int, place: Place) -> Preview:
     for cell in recipe.evaluate:
         name = cell_name(recipe.data.name, cell)
         have = max((done.episodes for done in old.cells if done.log == f"logs/{name}.npz"), default=0) if old else 0
-        episodes += max(cell.episodes - have, 0)
-        reused = f", of which up to {min(have, cell.episodes):,} are reused" if have else ""
-        lines.append(f"Evaluation {name}: {cell.episodes:,} episodes{reused}.")
+        most = measuring.most(cell.episodes)
+        episodes += max(most - have, 0)
+        reused = f", of which up to {min(have, most):,} are reused" if have else ""
+        until = f" until ± {100 * measuring.half_width:g} points" if measuring.half_width else ""
+        lines.append(f"Evaluation {name}: {measuring.up_to}{most:,} episodes{until}{reused}.")
     seconds = _estimate(recipe, folder, steps, episodes)
     if seconds is None:
         lines.append("Time: not known; no run of this recipe is recorded here or among the committed results.")

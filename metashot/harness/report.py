@@ -1,11 +1,12 @@
 """Tables from results: every row says what its interval is over, beside which figure it stands, and how it was made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
 from rich.table import Table
 
+from .figures import SavedCalibration
 from .published import Published, for_row, lookup
 from .recipe import Recipe
 from .result import CellResult, Result, SavedInterval, size_name
@@ -17,11 +18,15 @@ _NONE = "–"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: the text of each column, what must be said below the table, and the figures whose sources to name there."""
+    """One line of a table: the text of each column, what must be said below the table, and the figures whose sources to name there.
+
+    `details` are lines about the row that stand right below the table: its accuracy in every scope, and what else was measured.
+    """
 
     texts: tuple[str, ...]
     footnotes: tuple[str, ...] = ()
     figures: tuple[Published, ...] = ()
+    details: tuple[str, ...] = ()
 
 
 def rows(result: Result) -> list[Row]:
@@ -48,6 +53,22 @@ def rich_table(lines: Sequence[Row]) -> Table:
     for line in lines:
         table.add_row(*line.texts)
     return table
+
+
+def details(lines: Sequence[Row]) -> list[str]:
+    """The lines about single rows, each of which says which row it is about."""
+    return [f"{' '.join(line.texts[:2])}, seed {line.texts[-1]}: {detail}" for line in lines for detail in line.details]
+
+
+def scopes_line(estimate: float, intervals: Mapping[str, SavedInterval]) -> str:
+    """A mean with its interval in every scope on one line: `65.30  episodes ± 0.20 | images ± 0.51 | seeds n/a (1 run)`."""
+    return f"{points(estimate)}  " + " | ".join(f"{scope} {_in_scope(found)}" for scope, found in intervals.items())
+
+
+def _in_scope(found: SavedInterval) -> str:
+    if found.half_width is None:
+        return f"n/a ({(found.reason or 'no interval').partition(';')[0]})"
+    return _plus_minus(found) + ("" if found.reliable else "?")
 
 
 def markdown_table(lines: Sequence[Row]) -> str:
@@ -96,7 +117,30 @@ def _row(result: Result, cell: CellResult) -> Row:
         result.budget if result.budget == "full" else f"{result.budget} (short)",
         str(result.seed),
     )
-    return Row(texts, tuple(_notes(result, cell, scope)), _figures(cell, figure) if figure else ())
+    return Row(texts, tuple(_notes(result, cell, scope)), _figures(cell, figure) if figure else (), tuple(_details(cell)))
+
+
+def _details(cell: CellResult) -> list[str]:
+    found = [scopes_line(cell.estimate, cell.intervals)] if len(cell.intervals) > 1 else []  # older results have one, which is in the row
+    if cell.calibration:
+        found.append(_calibration(cell.calibration, cell.estimate))
+    if cell.stopping:
+        wanted = f"± {100 * cell.stopping.half_width:g} points over episodes"
+        ended = "reached" if cell.stopping.reason == "width" else "not reached"
+        found.append(
+            f"{wanted} {ended} at {cell.stopping.episodes:,} of at most {cell.stopping.n_max:,} episodes (fixed width, asymptotic)"
+        )
+    return found
+
+
+def _calibration(found: SavedCalibration, accuracy: float) -> str:
+    gap = 100 * (found.confidence - accuracy)
+    mood = "over" if gap > 0 else "under"
+    ece = points(found.ece.estimate)
+    if found.ece.lower is not None and found.ece.upper is not None:
+        ece += f" [{points(found.ece.lower)}, {points(found.ece.upper)}]"
+    nll = f"{found.nll.estimate:.4f}" + (f" ± {found.nll.half_width:.4f}" if found.nll.half_width is not None else "")
+    return f"calibration error {ece} points | negative log-likelihood {nll} | {mood}confident by {abs(gap):.2f} points"
 
 
 def _unusual(result: Result, cell: CellResult) -> list[str]:
@@ -144,6 +188,13 @@ def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
             if result.training
             else "± covers the draw of the episodes on these very images; it says nothing about new images or new classes."
         )
+    notes += [
+        f"{'' if found.reliable else '? '}Over {name}: {found.reason}."
+        for name, found in cell.intervals.items()
+        if found.reason and found.half_width is not None
+    ]
+    if cell.calibration:
+        notes.append("Calibration is of the softmax of the logits, with intervals over episodes.")
     if result.training is None and result.tags["trainable"]:
         notes.append("Untrained: the learner could be trained, the recipe has no [train], and the weights are as they were made.")
     if result.budget != "full" and cell.published:

@@ -10,43 +10,27 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from .. import atomic
 from ..errors import CheckpointError
 from ..learners import Learner
-from ..stats import Interval
 from ..training.checkpoints import weights_bytes
+from .figures import SavedCalibration, SavedStopping, Value
+from .figures import SavedInterval as SavedInterval
 from .identity import foreign_code
 from .recipe import Recipe
 
 RESULT = "result.json"
 _PROVENANCE = ("versions", "git_revision", "device", "threads")
-_NAN_IS_NULL = ("lower", "upper", "half_width")
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class CellResult(Value):
+    """One evaluated cell. `log` is relative to the run's folder; `estimate` is a proportion.
 
-
-class SavedInterval(_Value):
-    """Bounds in proportions; None where there is no interval."""
-
-    lower: float | None
-    upper: float | None
-    half_width: float | None
-    level: float
-    method: str
-
-    @classmethod
-    def of(cls, interval: Interval) -> Self:
-        """The part of an interval that results keep."""
-        bounds = {name: None if interval.method == "none" else getattr(interval, name) for name in _NAN_IS_NULL}
-        return cls(level=interval.level, method=interval.method, **bounds)
-
-
-class CellResult(_Value):
-    """One evaluated cell. `log` is relative to the run's folder; `estimate` is a proportion."""
+    `intervals` has one for each scope; `calibration` where probabilities were recorded, `stopping` where the number of episodes was not
+    fixed beforehand.
+    """
 
     data: str
     split: str
@@ -62,6 +46,8 @@ class CellResult(_Value):
     published: str | None
     log: str
     seconds: float
+    calibration: SavedCalibration | None = None
+    stopping: SavedStopping | None = None
 
     @property
     def benchmark(self) -> str:
@@ -69,7 +55,7 @@ class CellResult(_Value):
         return f"{self.data}-{size_name(self.ways)}w{size_name(self.shots)}s"
 
 
-class TrainingResult(_Value):
+class TrainingResult(Value):
     """How training went; `best_value` is the validation loss or accuracy that selected the weights."""
 
     steps: int
@@ -80,7 +66,7 @@ class TrainingResult(_Value):
     split: str
 
 
-class Result(_Value):
+class Result(Value):
     """Everything about a run that its table row needs, and what is needed to make it again."""
 
     format: Literal[1] = Field(default=1, alias="schema")

@@ -40,6 +40,18 @@ def rivals(
     return list(found.values())
 
 
+def run_folder(name: str) -> Path:
+    """The folder of a finished run.
+
+    Raises:
+        UnknownNameError: if it is none.
+    """
+    if not (Path(name) / "result.json").exists():
+        advice = _advice(name) if Path(name).exists() or len(Path(name).parts) > 1 else "There is no such folder."
+        raise UnknownNameError(f"Expected the folder of a finished run; {name!r} is none. {advice}")
+    return Path(name)
+
+
 def _advice(name: str) -> str:
     """What may have been meant by something that is neither a learner nor a run."""
     folder = Path(name)

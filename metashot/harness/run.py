@@ -27,6 +27,7 @@ from .cells import cell_spec, evaluate_cells
 from .curves import Curves
 from .evaluate import episode_sampler, validation
 from .identity import foreign_code
+from .measuring import PLAIN, Measuring
 from .progress import RunProgress
 from .recipe import Recipe, Resolved, Train
 from .recipe_layers import differences, leaves
@@ -50,7 +51,7 @@ class Place:
         return self.out / recipe.name / recipe.budget / f"seed{seed}"
 
 
-def run(resolved: Resolved, *, seed: int = 0, place: Place, progress: RunProgress) -> Result:
+def run(resolved: Resolved, *, seed: int = 0, place: Place, progress: RunProgress, measuring: Measuring = PLAIN) -> Result:
     """Train and evaluate a recipe, reusing what its run folder holds.
 
     Raises:
@@ -65,7 +66,7 @@ def run(resolved: Resolved, *, seed: int = 0, place: Place, progress: RunProgres
         for cell in recipe.evaluate:  # impossible episodes are found out now as well
             episode_sampler(_split(stores, cell.split, recipe), cell_spec(cell), cell.seed)
         learner = build_learner(recipe, next(iter(stores.values())).item_shape, seed=seed).to(place.device)
-        this = _Run(resolved, recipe, seed, folder, place, progress, stores, revision)
+        this = _Run(resolved, recipe, seed, folder, place, progress, stores, revision, measuring)
         return this.evaluate(learner, this.train(learner))
 
 
@@ -99,6 +100,7 @@ class _Run:
     progress: RunProgress
     stores: Mapping[str, ImageStore]
     revision: str | None
+    measuring: Measuring
 
     def train(self, learner: Learner) -> Trained | None:
         """Leave the selected weights in `learner`: from `final/`, or by training from the newest checkpoint on."""
@@ -158,6 +160,7 @@ class _Run:
             folder=self.folder,
             device=self.place.device,
             progress=self.progress,
+            measuring=self.measuring,
         )
 
     def _train(self, train: Train, learner: Learner, pool: ImageStore, checkpoints: Checkpoints, curves: str = "curves.csv") -> Trained:

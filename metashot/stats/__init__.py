@@ -1,17 +1,30 @@
 """Intervals that say what they are over, from per-episode records."""
 
 from .binomial import korn_graubard as korn_graubard
+from .calibration import Calibration as Calibration
+from .calibration import Measure as Measure
+from .calibration import calibration as calibration
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .comparison import compare_many as compare_many
 from .comparison import mean_difference as mean_difference
 from .components import VarianceComponents as VarianceComponents
 from .components import variance_components as variance_components
+from .confidence_sequence import asymptotic_cs as asymptotic_cs
+from .confidence_sequence import cs_half_width as cs_half_width
 from .intervals import Interval as Interval
 from .intervals import interval as interval
 from .intervals import mean_interval as mean_interval
 from .log import EpisodeLog as EpisodeLog
 from .multiplicity import holm as holm
 from .multiplicity import sign_flip as sign_flip
+from .planning import Plan as Plan
+from .planning import episodes_needed as episodes_needed
+from .planning import plan as plan
 from .rendering import all_intervals as all_intervals
 from .rendering import scope_line as scope_line
+from .stopping import Look as Look
+from .stopping import compare_until as compare_until
+from .stopping import guarded_half_width as guarded_half_width
+from .stopping import run_until as run_until
+from .stopping import stopped_interval as stopped_interval

@@ -34,6 +34,8 @@ class Comparison:
         rel_error_reduction: `1 - (1 - A) / (1 - B)`: the share of b's errors that a does without; NaN where b makes none.
         rho: correlation of the accuracies of an episode; NaN where one does not vary, None if not paired.
         reliable: as in `Interval`. a, b: names, in a family.
+        method: empty, or the rule by which a comparison that watched itself computed its bounds (`compare_until`); `stop_reason`: why it
+            ended.
     """
 
     difference: float
@@ -60,6 +62,8 @@ class Comparison:
     n_seeds: int | None = None
     a: str = ""
     b: str = ""
+    method: str = ""
+    stop_reason: str | None = None
 
     def __str__(self) -> str:
         names = f"{self.a} - {self.b}: " if self.a else ""

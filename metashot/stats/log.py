@@ -28,6 +28,8 @@ class EpisodeLog:
         group: (C,) int32, the alphabet or superclass of each class, -1 if there is none.
         base_image: (N,) int32, items that share a number are rotated copies of one image.
         version: number of the drawing algorithm. `seed`: of the stream. `start`: index of the first episode.
+        confidence: (n, w, m) float32, the probability of the class that was predicted, 0 where there is no query; None if not recorded.
+        true_log_prob: (n, w, m) float32, the log-probability of the true class, 0 where there is no query; None if not recorded.
     """
 
     class_ids: np.ndarray
@@ -41,6 +43,8 @@ class EpisodeLog:
     version: int
     seed: int
     start: int
+    confidence: np.ndarray | None = None
+    true_log_prob: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name in _INT32:
@@ -49,6 +53,14 @@ class EpisodeLog:
             raise StatisticsError(
                 f"correct {self.correct.shape} must have the shape of query_ids {self.query_ids.shape}, one row an episode."
             )
+        if (self.confidence is None) != (self.true_log_prob is None):
+            raise StatisticsError("A log holds both confidence and true_log_prob, or neither.")
+        for name in _PROBABILITIES:
+            if (values := getattr(self, name)) is None:
+                continue
+            if values.shape != self.query_ids.shape:
+                raise StatisticsError(f"{name} {values.shape} must have the shape of query_ids {self.query_ids.shape}.")
+            object.__setattr__(self, name, np.asarray(values, dtype=np.float32))
 
     def __len__(self) -> int:
         return len(self.class_ids)
@@ -63,12 +75,12 @@ class EpisodeLog:
 
     def first(self, count: int) -> "EpisodeLog":
         """The log of the first `count` episodes."""
-        return self._with_episodes({name: getattr(self, name)[:count] for name in _EPISODES})
+        return self._with_episodes({name: getattr(self, name)[:count] for name in self._recorded})
 
     def between(self, start: int, stop: int) -> "EpisodeLog":
         """The log of those episodes whose index in the stream is in `start .. stop`."""
         rows = slice(max(start - self.start, 0), max(stop - self.start, 0))
-        part = self._with_episodes({name: getattr(self, name)[rows] for name in _EPISODES})
+        part = self._with_episodes({name: getattr(self, name)[rows] for name in self._recorded})
         return replace(part, start=max(start, self.start))
 
     def followed_by(self, later: "EpisodeLog") -> "EpisodeLog":
@@ -80,12 +92,21 @@ class EpisodeLog:
         same = (self.version, self.seed) == (later.version, later.seed) and self.query_ids.shape[1:] == later.query_ids.shape[1:]
         same = same and self.support_ids.shape[1:] == later.support_ids.shape[1:]
         same = same and all(np.array_equal(getattr(self, name), getattr(later, name)) for name in _POOL)
+        if self._recorded != later._recorded:
+            raise StatisticsError(
+                "A log with probabilities can only be followed by one with probabilities, and one without by one without."
+            )
         if not same or later.start != self.start + len(self):
             raise StatisticsError(
                 f"A log of episodes {self.start} to {self.start + len(self)} cannot be followed by one that begins at {later.start}"
                 f"{'' if same else ' and is of another stream, spec or pool'}."
             )
-        return self._with_episodes({name: np.concatenate([getattr(self, name), getattr(later, name)]) for name in _EPISODES})
+        return self._with_episodes({name: np.concatenate([getattr(self, name), getattr(later, name)]) for name in self._recorded})
+
+    @property
+    def _recorded(self) -> tuple[str, ...]:
+        """The arrays with a row an episode that this log has."""
+        return _EPISODES if self.confidence is None else _EPISODES + _PROBABILITIES
 
     def _with_episodes(self, arrays: dict[str, np.ndarray]) -> "EpisodeLog":
         return replace(self, **arrays)  # type: ignore[arg-type]  # only arrays are replaced
@@ -93,7 +114,8 @@ class EpisodeLog:
     def save(self, path: Path) -> None:
         """Write the log as `.npz`: plain int32 arrays, `correct` as packed bits; atomically."""
         buffer = BytesIO()
-        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)} | {"correct": np.packbits(self.correct)}
+        names = [field.name for field in fields(self) if field.name in self._recorded or field.name not in _PROBABILITIES]
+        arrays = {name: np.asarray(getattr(self, name)) for name in names} | {"correct": np.packbits(self.correct)}
         arrays["seed"] = np.array(str(self.seed))  # text: a seed may be any int
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # NumPy's stub takes `allow_pickle` for one of them
         atomic.write_file(Path(path), buffer.getvalue())
@@ -116,4 +138,5 @@ class EpisodeLog:
 
 
 _EPISODES = ("class_ids", "support_ids", "query_ids", "correct")
+_PROBABILITIES = ("confidence", "true_log_prob")
 _POOL = ("class_sizes", "base_class", "group", "base_image")

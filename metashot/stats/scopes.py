@@ -15,7 +15,7 @@ from .reliability import class_doubts, image_doubts, seed_doubts
 from .seeds import mean_squares
 
 SCOPES = ("episodes", "images", "classes", "seeds", "seeds+images", "seeds+classes")
-Method = Literal["student_t", "normal", "mover", "folds", "korn_graubard", "none"]
+Method = Literal["student_t", "normal", "mover", "folds", "korn_graubard", "chow_robbins", "asymptotic_cs", "none"]
 
 _NAN = float("nan")
 

@@ -109,6 +109,11 @@ def test_list_names_data_figure_and_result(capfd: pytest.CaptureFixture[str], mo
         (["bnech"], 'Did you mean "bench"?'),
         (["bench"], "needs the name of a recipe"),
         (["bench", "--list", "nothing-like-that"], "No recipe matches"),
+        (["compare"], "compare needs the folders of at least two finished runs; got 0."),
+        (["compare", "nowhere", "there"], "Expected the folder of a finished run; 'nowhere' is none. There is no such folder."),
+        (["compare", "a", "b", "--scope", "pictures"], "pictures"),
+        (["bench", "glyphs-5w1s-protonet", "--max-episodes", "300"], "--max-episodes belongs to --until-half-width"),
+        (["bench", "glyphs-5w1s-protonet", "--until-half-width", "60"], "--until-half-width is in points, above 0 and below 50; got 60."),
         (["eval", "runs/x", "--ways", "0", "--shots", "1"], "ways expects a whole number of at least 2"),
     ],
 )
@@ -160,7 +165,16 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["bench", "--help"], ["eval", "--help"], ["bench", "--list"], ["bench", "no-such-recipe"]]
+    "arguments",
+    [
+        ["--help"],
+        ["bench", "--help"],
+        ["eval", "--help"],
+        ["compare", "--help"],
+        ["compare", "x", "y"],
+        ["bench", "--list"],
+        ["bench", "no-such-recipe"],
+    ],
 )
 def test_command_line_starts_without_torch(arguments: list[str]) -> None:
     code = (
@@ -193,10 +207,10 @@ def test_compare_prints_both_rows_and_the_paired_difference_and_a_run_trains_not
     (small.parent / "mine.py").write_text(MINE)
     main(["bench", "tiny.toml", "--learner", "./mine.py:Mine", "--compare", "protonet"])
     first = capfd.readouterr()
-    table = [line for line in first.out.splitlines() if line.startswith("glyphs-3w1s ")]
+    table = [line for line in first.out.partition("\n\n")[0].splitlines() if line.startswith("glyphs-3w1s ")]
     assert [[name in line for line in table] for name in ("./mine.py:Mine", "protonet")] == [[True, False], [False, True]]
     (difference,) = [line for line in first.out.splitlines() if " - protonet" in line]
-    assert "points (95%, paired, over the 70 episodes that both answered" in difference
+    assert "points (95%, paired, over new images of these 8 classes; 70 episodes that both answered" in difference
     assert "training tiny" in first.err
     run = next(line.partition(": ")[2] for line in first.err.splitlines()[::-1] if line.startswith("Run folder: "))
     main(["bench", "tiny.toml", "--learner", "./mine.py:Mine", "--compare", run])
@@ -237,3 +251,39 @@ def test_a_failed_run_is_told_and_not_compared(small: Path, capfd: pytest.Captur
     assert "protonet" in out
     assert "paired" not in out
     assert "1 of 2 recipes failed" in err
+
+
+def test_compare_sets_finished_runs_side_by_side(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (small.parent / "mine.py").write_text(MINE)
+    main(["bench", "tiny.toml", "--seed", "0", "--seed", "1", "--json"])
+    told = json.loads(capfd.readouterr().out)
+    assert [result["seed"] for result in told["results"]] == [0, 1]
+    assert [list(each["intervals"]) for each in told["seeds"]] == [["seeds", "seeds+images", "seeds+classes"]]
+    main(["bench", "tiny.toml", "--learner", "./mine.py:Mine"])
+    err = capfd.readouterr().err
+    mine = next(line.partition(": ")[2] for line in err.splitlines()[::-1] if line.startswith("Run folder: "))
+    runs = ["runs/tiny/full/seed0", "runs/tiny/full/seed1", mine]
+    main(["compare", *runs])
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert [line.partition(" points")[0].count("(seed 0)") for line in out.splitlines() if line.startswith("glyphs-3w1s, ")] == [1, 1]
+    assert "    episodes ± " in out
+    assert "2 comparisons: p is corrected for their number by Holm's method" in out
+    main(["compare", *runs, "--all-pairs", "--scope", "episodes", "--json"])
+    pairs = json.loads(capfd.readouterr().out)
+    assert [each["scope"] for each in pairs] == ["episodes"] * 3
+    assert all(each["p_adjusted"] >= each["p"] for each in pairs)
+    assert _status("compare", runs[0], f"./{runs[0]}") == 2
+    assert "would be compared with itself" in capfd.readouterr().err
+
+
+def test_width_and_calibration_are_measured_on_request(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    main(["bench", "tiny.toml", "--until-half-width", "3", "--max-episodes", "900", "--calibration"])
+    out, err = capfd.readouterr()
+    assert "seed 0: ± 3 points over episodes reached at " in out
+    assert "seed 0: calibration error " in out
+    assert "so that ± 3 points is reached." in err
+    main(["bench", "tiny.toml", "--until-half-width", "0.1", "--max-episodes", "900", "--dry-run"])
+    assert "Evaluation glyphs-test-3w1s: up to 900 episodes until ± 0.1 points, of which up to " in capfd.readouterr().out
+    main(["eval", "runs/tiny/full/seed0", "--ways", "4", "--shots", "1", "--queries", "3", "--episodes", "64", "--calibration", "--json"])
+    assert json.loads(capfd.readouterr().out)["cells"][0]["calibration"]["bins"] > 1

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from metashot.errors import RecipeError, UnknownNameError
-from metashot.harness.comparison import Side, check_cells, compare_runs
+from metashot.harness.comparison import Side, check_cells, compare_runs, corrected, labels
 from metashot.harness.recipe import Resolved, resolve
-from metashot.harness.rivals import rivals
+from metashot.harness.rivals import rivals, run_folder
 from metashot.harness.run import Place, run
-from metashot.stats import EpisodeLog, compare
+from metashot.stats import EpisodeLog, compare, holm
 
 MINE = """
 import torch, metashot
@@ -44,6 +44,10 @@ def test_cells_of_the_same_episodes_are_paired(sides: Any) -> None:
     logs = [EpisodeLog.load(side.folder / side.result.cells[0].log) for side in (a, b)]
     assert [len(log) for log in logs] == [70, 100]
     assert found.comparison == compare(*logs)
+    assert list(found.comparisons) == ["episodes", "images", "classes"]
+    assert all(each == compare(*logs, scope=scope) for scope, each in found.comparisons.items())
+    (over_classes,) = compare_runs(a, b, scope="classes")
+    assert over_classes.comparison == compare(*logs, scope="classes")
     assert found.comparison is not None
     assert found.comparison.n_episodes == 70
     assert str(found).startswith(f"glyphs-3w1s, {found.a} - {found.b}: {100 * found.comparison.difference:+.2f} ± ")
@@ -79,6 +83,34 @@ def test_a_run_without_a_common_cell_is_refused_before_anything_is_trained(sides
     with pytest.raises(RecipeError, match="cannot be compared with tiny: ways is 3 here and 4 there"):
         check_cells([resolve(str(tiny)).recipe], other)
     check_cells([resolve(str(tiny)).recipe], sides())
+
+
+def test_p_is_corrected_for_the_number_of_comparisons(sides: Any) -> None:
+    a, b, c = sides(learner="./mine.py:Mine"), sides(), sides("train.steps=1")
+    (same,) = compare_runs(b, b)
+    pairs = [*compare_runs(b, a), *compare_runs(c, a), *compare_runs(a, sides("evaluate.seed=3")), same]
+    found = corrected(pairs)
+    p = [each.comparison.p for each in found[:2] if each.comparison]
+    assert [each.p_adjusted for each in found[:2]] == pytest.approx(list(holm([*p, float("nan")])[:2]))
+    assert [each.p_adjusted for each in found[2:]] == [None, None]  # cannot be compared; no difference, so no test
+    assert f"p over images {p[0]:.2g}, corrected " in str(found[0])
+    assert json.loads(json.dumps([each.to_dict() for each in found], allow_nan=False))[2]["p_adjusted"] is None
+    assert corrected([]) == []
+
+
+def test_runs_of_one_name_are_told_apart_by_what_differs(sides: Any, tiny: Path, listen: Any) -> None:
+    a, mine = sides(), sides(learner="./mine.py:Mine")
+    resolved, place = resolve(str(tiny), budget="smoke"), Place()
+    b = Side(run(resolved, seed=1, place=place, progress=listen()), place.folder(resolved.recipe, 1))
+    c = Side(b.result.model_copy(update={"budget": "cpu"}), tiny.parent / "c")
+    d = Side(c.result, tiny.parent / "d")
+    plain = labels([a])[a.folder]
+    assert list(labels([a, mine]).values()) == [plain, labels([mine])[mine.folder]]
+    assert list(labels([a, b]).values()) == [f"{plain} (seed 0)", f"{plain} (seed 1)"]
+    assert labels([a, b, c])[c.folder] == f"{plain} (seed 1, budget cpu)"
+    assert labels([c, d])[d.folder] == f"{plain} ({d.folder})"
+    (found,) = compare_runs(mine, a, called=labels([mine, a, b]))
+    assert found.b == f"{plain} (seed 0)"
 
 
 def _names(found: list[Resolved | Path]) -> list[str]:
@@ -123,3 +155,17 @@ def test_a_finished_run_is_named_by_its_folder_and_a_learner_comes_first(tmp_pat
         rivals(["glyphs-5w1s"], ["nowhere"], **settings)
     with pytest.raises(RecipeError, match="glyphs-5w1s-protonet would be compared with itself"):
         rivals(["glyphs-5w1s-protonet"], ["protonet"], asked=["glyphs-5w1s-protonet"], budget="full", overrides=[])
+
+
+def test_folder_of_a_run_is_told_from_what_only_looks_like_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/a/full/seed0").mkdir(parents=True)
+    (tmp_path / "runs/a/full/seed0/result.json").write_text("{}")
+    assert run_folder("runs/a/full/seed0") == Path("runs/a/full/seed0")
+    for name, advice in {
+        "runs/a": r"There is no result\.json in it\. Did you mean runs/a/full/seed0\?",
+        "runs/a/full/seed0/result.json": r"It is a file\. Did you mean runs/a/full/seed0\?",
+        "nowhere": r"'nowhere' is none\. There is no such folder",
+    }.items():
+        with pytest.raises(UnknownNameError, match=advice):
+            run_folder(name)

@@ -66,6 +66,25 @@ def test_the_log_is_that_of_one_episode_after_the_other(make: Callable[[], Learn
     assert 0.2 < answers.mean() < 0.95  # both kinds of answers, so that a mix-up shows
 
 
+@pytest.mark.parametrize("spec", [SPEC, RANGES], ids=["fixed", "ranges"])
+def test_probabilities_are_the_softmax_of_the_logits_and_change_no_answer(spec: EpisodeSpec) -> None:
+    store = toy_store()
+    log, plain = (evaluate(protonet(), store, spec, episodes=20, start=55, probabilities=asked) for asked in (True, False))
+    assert same(log, plain)
+    assert plain.confidence is None
+    assert log.confidence is not None
+    assert log.true_log_prob is not None
+    for row, (logits, labels) in enumerate(naive(protonet(), store, spec, 55, 20)):
+        asked = log.query_ids[row] >= 0
+        if not asked.any():
+            continue
+        likelihoods = torch.tensor(logits.tolist(), dtype=torch.float64).softmax(-1)
+        np.testing.assert_allclose(log.confidence[row][asked], likelihoods.amax(-1).numpy().reshape(-1), rtol=1e-4)
+        true = likelihoods[torch.arange(len(labels)), labels]
+        np.testing.assert_allclose(log.true_log_prob[row][asked], true.log().numpy(), rtol=1e-3, atol=1e-5)
+    assert not log.confidence[log.query_ids < 0].any()
+
+
 @pytest.mark.parametrize("make", [protonet, lambda: protonet("transductive")], ids=["cached", "transductive"])
 def test_an_answer_does_not_depend_on_which_episodes_are_asked_for(make: Callable[[], Learner]) -> None:
     store, learner = toy_store(), make()

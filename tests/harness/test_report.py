@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from metashot.harness.figures import SavedCalibration, SavedMeasure, SavedStopping
 from metashot.harness.published import lookup
 from metashot.harness.recipe import resolve
-from metashot.harness.report import COLUMNS, Row, failed_rows, footnotes, markdown_table, rich_table, rows
+from metashot.harness.report import COLUMNS, Row, details, failed_rows, footnotes, markdown_table, rich_table, rows, scopes_line
 from metashot.harness.result import CellResult, Result, SavedInterval, TrainingResult
 
 
@@ -182,3 +183,47 @@ def test_every_rendering_has_every_text() -> None:
     for text in (*COLUMNS, *lines[0].texts, *footnotes(lines)):
         assert text in markdown
     assert [column.header for column in table.columns] == list(COLUMNS)
+
+
+def _saved(half: float | None, **changes: Any) -> SavedInterval:
+    bounds = {"lower": None if half is None else 0.985 - half, "upper": None if half is None else 0.985 + half, "half_width": half}
+    return SavedInterval(**bounds, level=0.95, method="none" if half is None else "normal", **changes)
+
+
+def test_accuracy_stands_with_every_scope_on_one_line_below_the_table() -> None:
+    intervals = {
+        "episodes": _saved(0.002),
+        "images": _saved(0.005, reliable=False, reason="few pairs"),
+        "classes": SavedInterval(lower=0.9, upper=0.995, half_width=0.0475, level=0.95, method="korn_graubard"),
+        "seeds": _saved(None, reliable=False, reason="1 run; train with more"),
+    }
+    line = "98.50  episodes ± 0.20 | images ± 0.50? | classes [90.00, 99.50] | seeds n/a (1 run)"
+    assert scopes_line(0.985, intervals) == line
+    (row,) = rows(_result(cell={"intervals": intervals}))
+    assert details([row]) == [f"omniglot-5w1s protonet, seed 3: {line}"]
+    assert "? Over images: few pairs." in row.footnotes
+    assert not any("1 run" in note for note in row.footnotes)
+    assert details(rows(_result())) == []  # an old result, with the interval of its row only
+
+
+def test_calibration_and_stopping_have_a_line_each() -> None:
+    measure = {"lower": 0.01, "upper": 0.03, "half_width": 0.01, "level": 0.95}
+    cell = {
+        "calibration": SavedCalibration(
+            ece=SavedMeasure(estimate=0.02, **measure),
+            nll=SavedMeasure(estimate=0.5, **measure),
+            ece_plugin=0.025,
+            confidence=0.975,
+            binning="equal_mass",
+            bins=15,
+        ),
+        "stopping": SavedStopping(rule="chow_robbins", half_width=0.002, n_min=200, n_max=5000, every=100, episodes=2000, reason="width"),
+    }
+    (row,) = rows(_result(cell=cell))
+    assert row.details == (
+        "calibration error 2.00 [1.00, 3.00] points | negative log-likelihood 0.5000 ± 0.0100 | underconfident by 1.00 points",
+        "± 0.2 points over episodes reached at 2,000 of at most 5,000 episodes (fixed width, asymptotic)",
+    )
+    assert any("softmax of the logits" in note for note in row.footnotes)
+    short = cell["stopping"].model_copy(update={"reason": "n_max"})  # type: ignore[attr-defined]
+    assert "not reached at" in rows(_result(cell={"stopping": short}))[0].details[0]

@@ -149,3 +149,33 @@ def test_a_cut_a_missing_and_a_foreign_file_are_told(tmp_path: Path) -> None:
     for name in ("foreign.npz", "plain.npy", "objects.npz"):
         with pytest.raises(CheckpointError):
             EpisodeLog.load(tmp_path / name)
+
+
+def with_probabilities(log: EpisodeLog) -> EpisodeLog:
+    values = np.random.default_rng(1).random(log.query_ids.shape).astype(np.float32)
+    return replace(log, confidence=values, true_log_prob=-values)
+
+
+def test_probabilities_are_kept_only_where_there_are_any(tmp_path: Path) -> None:
+    plain, log = make_log(), with_probabilities(make_log())
+    for each, name in ((plain, "plain"), (log, "sure")):
+        each.save(tmp_path / name)
+    with np.load(tmp_path / "plain") as stored:
+        assert not {"confidence", "true_log_prob"} & set(stored.files)
+    again = EpisodeLog.load(tmp_path / "sure")
+    assert same(again, log)
+    assert np.array_equal(again.confidence, log.confidence)
+    assert np.array_equal(again.true_log_prob, log.true_log_prob)
+    assert EpisodeLog.load(tmp_path / "plain").confidence is None
+    joined = log.first(3).followed_by(log.between(log.start + 3, log.start + 7))
+    assert np.array_equal(joined.confidence, log.confidence)
+
+
+def test_logs_with_and_without_probabilities_do_not_mix() -> None:
+    plain, log = make_log(), with_probabilities(make_log())
+    with pytest.raises(StatisticsError, match="can only be followed by one with probabilities"):
+        log.first(3).followed_by(plain.between(8, 12))
+    with pytest.raises(StatisticsError, match="both confidence and true_log_prob, or neither"):
+        replace(plain, confidence=log.confidence)
+    with pytest.raises(StatisticsError, match="must have the shape of query_ids"):
+        replace(log, confidence=np.zeros(3))
