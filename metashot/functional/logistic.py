@@ -40,7 +40,7 @@ def logistic(features: Tensor, labels: Tensor, ways: int, penalty: float, *, tol
         labels: (B, s) in [0, ways).
         ways: number of classes.
         penalty: λ > 0; scikit-learn's `LogisticRegression(C=...)` minimises the same with λ = 1/C.
-        tolerance: largest absolute entry of an episode's gradient at the end, as a share of items times the largest absolute feature (or 1).
+        tolerance: largest entry of an episode's gradient at the end, in units of items times the largest absolute feature (or 1).
 
     Returns:
         Weights (B, ways, d) and biases (B, ways), which add up to 0, in the features' dtype. No gradient flows through them.
