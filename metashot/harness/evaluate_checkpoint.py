@@ -7,13 +7,14 @@ from ..errors import CheckpointError, LearnerError
 from ..training.checkpoints import FINAL, read_state
 from .build import build_learner, build_stores
 from .cells import cell_name, cell_spec, evaluate_cells
+from .continuation import load_weights
 from .evaluate import episode_sampler
 from .identity import foreign_code
 from .progress import RunProgress
 from .published import Published, for_row
 from .recipe import Cell, Component, Recipe
 from .result import RESULT, Result, git_revision, size_name
-from .run import Place, load_weights, locked
+from .run import Place, locked
 
 _USUAL = {"queries": 15, "seed": 0}  # what the name of a cell's folder leaves unsaid
 
@@ -71,7 +72,7 @@ def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Plac
             f"{checkpoint} was trained on items of shape {tuple(state['item_shape'])}; those of {component.name} have {shape}."
         )
     learner = build_learner(recipe.model_copy(update={"evaluate": (cell,)}), shape, seed=state["seed"]).to(place.device)
-    if "step" in state and state.get("code", "") != foreign_code(learner):
+    if state.keys() & {"step", "pretraining", "shared"} and state.get("code", "") != foreign_code(learner):
         raise CheckpointError(
             f"The source of {recipe.learner.name} or of its backbone has changed since {checkpoint} was trained. "
             "Evaluate it with the code that trained it, or train it again."
@@ -85,6 +86,8 @@ def evaluate_checkpoint(path: Path, cell: Cell, *, data: str | None, place: Plac
         seed=state["seed"],
         overrides=own.overrides if own else {},
         training=own.training if own and checkpoint.name == FINAL else None,
+        pretraining=own.pretraining if own else None,
+        shared=own.shared if own else None,
         device=place.device,
         revision=git_revision(),
         checkpoint=checkpoint.name,

@@ -80,6 +80,25 @@ class TrainingResult(_Value):
     split: str
 
 
+class PretrainingResult(_Value):
+    """How the supervised training of the backbone went; `accuracy` (a proportion) and `loss` are of the last epoch as it was trained on."""
+
+    epochs: int
+    steps: int
+    accuracy: float
+    loss: float
+    seconds: float
+    classes: int
+    split: str = "train"
+
+
+class SharedResult(_Value):
+    """Whose backbone a run uses: the recipe (same budget, same seed), and the `weights` in the result of its run."""
+
+    recipe: str
+    weights: str
+
+
 class Result(_Value):
     """Everything about a run that its table row needs, and what is needed to make it again."""
 
@@ -97,6 +116,8 @@ class Result(_Value):
     weights: str
     code: str = ""  # of a plug-in: digest of its source files
     checkpoint: str = "final"  # or the step that was evaluated
+    shared: SharedResult | None = None
+    pretraining: PretrainingResult | None = None
     training: TrainingResult | None
     cells: tuple[CellResult, ...]
 
@@ -113,6 +134,8 @@ class Result(_Value):
         seed: int,
         overrides: Mapping[str, Any],
         training: TrainingResult | None,
+        pretraining: PretrainingResult | None = None,
+        shared: SharedResult | None = None,
         device: str,
         revision: str | None,
         checkpoint: str = "final",
@@ -133,6 +156,8 @@ class Result(_Value):
             weights=sha256(weights_bytes(learner)).hexdigest(),
             code=foreign_code(learner),
             checkpoint=checkpoint,
+            shared=shared,
+            pretraining=pretraining,
             training=training,
             cells=(),
         )

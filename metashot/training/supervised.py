@@ -29,7 +29,8 @@ class Pretrained:
 
     Attributes:
         step: steps done.
-        history: one row an epoch: `step`, `epoch` (from 1), `train_loss` and `train_accuracy`, both means over the epoch's images as it went.
+        history: one row an epoch, the last maybe of a part of it: `step`, `epoch` (from 1), `train_loss`, `train_accuracy`, both means over
+            its images as they were trained on.
         pending_loss: sum of the losses of this epoch's images so far.
         pending_right: how many of them were classified rightly.
         seconds: wall time of all sessions of the training so far.
@@ -93,6 +94,7 @@ def pretrain(
     schedule: Schedule | None = None,
     head: ClassifierHead = "linear",
     outputs: int | None = None,
+    most_steps: int | None = None,
     augment: Sequence[str] = (),
     precision: Precision = "float32",
     seed: int = 0,
@@ -117,6 +119,7 @@ def pretrain(
         schedule: epoch (from 0) -> factor on the optimiser's learning rates; default constant.
         head: of the classifier, `linear` or `cosine`.
         outputs: its logits; as many as there are classes if None.
+        most_steps: end after so many steps, wherever in an epoch that is.
         augment: names of random changes of the images, as for `augmented`.
         precision: `bfloat16` runs forward passes under autocast; weights and optimiser stay float32.
         seed: of head, order, changes, and the global generator inside a step.
@@ -142,9 +145,10 @@ def pretrain(
     state = _resume(network, steps, checkpoints)
     began = perf_counter() - state.seconds
     per_epoch = -(-len(labels) // batch)
+    last = min(epochs * per_epoch, most_steps or epochs * per_epoch)
     network.train()
     order, drawn_for = torch.empty(0), -1
-    while state.step < epochs * per_epoch:
+    while state.step < last:
         epoch, place = divmod(state.step, per_epoch)
         if drawn_for != epoch:
             order, drawn_for = torch.randperm(len(labels), generator=generator(seed, "pretraining order", epoch)), epoch
@@ -163,10 +167,11 @@ def pretrain(
         )
         if progress:
             progress.stepped(state.step, loss)
-        ended = place + 1 == per_epoch
+        ended = place + 1 == per_epoch or state.step == last
         if ended:
-            row = {"step": state.step, "epoch": epoch + 1, "train_loss": state.pending_loss / len(labels)}
-            row |= {"train_accuracy": state.pending_right / len(labels)}
+            seen = place * batch + len(items)
+            row = {"step": state.step, "epoch": epoch + 1, "train_loss": state.pending_loss / seen}
+            row |= {"train_accuracy": state.pending_right / seen}
             state = replace(state, history=(*state.history, row), pending_loss=0.0, pending_right=0)
             if progress:
                 progress.validated(row)
