@@ -137,9 +137,14 @@ class _Run:
         shared = self._share(learner) if self.recipe.share else None
         pretraining = self._pretrain(learner, pool, checkpoints) if self.recipe.pretrain else None
         if train is not None:
+            if shared:
+                checkpoints.about["shared"] = shared.model_dump()
+                self._refuse_another_backbone(_begun_with(checkpoints))
+            start = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
             state = self._train(train, learner, pool, checkpoints)
             if train.retrain:
                 pool = joined(pool, self._split("val"))
+                learner.load_state_dict(start)
                 state = self._retrain(train, learner, pool, checkpoints, state)
         learner.eval()
         with torch.no_grad():
@@ -257,7 +262,6 @@ class _Run:
 
         The state that comes back has the steps of this training, the history and the selection of the first, and the time of both.
         """
-        learner.load_state_dict(build_learner(self.recipe, pool.item_shape, seed=self.seed).state_dict())
         again = train.model_copy(update={"steps": selected.best_step, "select": "last", "patience": None})
         state = self._train(again, learner, pool, Checkpoints(checkpoints.folder / "retrain", checkpoints.about), "curves-retrain.csv")
         seconds = selected.seconds + state.seconds
@@ -276,6 +280,13 @@ class _Run:
 
     def _split(self, split: str) -> ImageStore:
         return _split(self.stores, split, self.recipe)
+
+
+def _begun_with(checkpoints: Checkpoints) -> SharedResult | None:
+    """Whose backbone the episodic stage began with, where it has begun with another's."""
+    newest = checkpoints.newest()
+    shared = read_state(checkpoints.folder / str(newest)).get("shared") if newest else None
+    return SharedResult(**shared) if shared else None
 
 
 def _trained(stored: Mapping[str, Any]) -> Trained | None:

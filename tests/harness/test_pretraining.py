@@ -150,6 +150,32 @@ def test_the_learner_is_trained_on_episodes_from_the_backbone_on(tiny: Path, tmp
     assert any(not torch.equal(first[name], tensor) for name, tensor in final.items() if name in first)
 
 
+def test_training_anew_on_more_classes_starts_from_the_backbone_again(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
+    tiny.write_text(tiny.read_text().replace("[train]", PRETRAIN + "[train]"))
+    run(resolve(str(tiny), overrides=["train.retrain=true", "train.optimiser.lr=1e-9"]), place=Place(out=tmp_path), progress=listen())
+    [checkpoints] = tmp_path.glob("tiny*/full/seed0/checkpoints")
+    before, after = read_weights(checkpoints / "pretrain" / str(STEPS)), read_weights(checkpoints / "final")
+    for name in (name for name in after if name.endswith("0.weight")):  # of convolutions; statistics and scales differ by a little
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-6)
+
+
+def test_episodes_begun_with_another_backbone_are_not_continued(sharing: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
+    tiny, source = sharing.with_name("tiny.toml"), sharing.with_name("source.toml")
+    tiny.write_text(tiny.read_text().replace("schema = 1", 'schema = 1\nshare = "./source.toml"'))
+    place = Place(out=tmp_path / "runs")
+    run(resolve(str(source)), place=place, progress=listen())
+    with pytest.raises(KeyboardInterrupt):
+        run(resolve(str(tiny)), place=place, progress=listen(stop_at=4))
+    heard = listen()
+    assert run(resolve(str(tiny)), place=place, progress=heard).shared is not None
+    assert heard.steps == [3, 4, 5, 6]
+    shutil.rmtree(tmp_path / "runs/tiny/full/seed0/checkpoints/final")
+    shutil.rmtree(tmp_path / "runs/source")
+    source.write_text(source.read_text().replace("outputs = 15", "outputs = 16"))
+    with pytest.raises(RecipeError, match="before it was trained anew, and is not continued"):
+        run(resolve(str(tiny)), place=place, progress=listen())
+
+
 def test_a_shared_backbone_is_trained_once_and_named_in_the_result(sharing: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
     place, first = Place(out=tmp_path / "runs"), listen()
     result = run(resolve(str(sharing)), place=place, progress=first)
