@@ -22,15 +22,20 @@ _HOMES = {
     "Interval": "stats",
     "Learner": "learners",
     "LearnerTags": "learners",
+    "LinearProbe": "learners",
+    "Logistic": "learners",
     "MAML": "learners",
     "MetashotError": "errors",
     "Predictor": "learners",
     "ProtoNet": "learners",
+    "Ridge": "learners",
+    "SimpleShot": "learners",
     "evaluate": "harness.evaluate",
     "generator": "seeding",
     "interval": "stats",
     "make_store": "data",
     "meta_train": "training.meta_train",
+    "pretrain": "training",
     "register_backbone": "registry",
     "register_dataset": "registry",
     "register_learner": "registry",
@@ -55,8 +60,12 @@ if TYPE_CHECKING:
     from .learners import GradientLearner as GradientLearner
     from .learners import Learner as Learner
     from .learners import LearnerTags as LearnerTags
+    from .learners import LinearProbe as LinearProbe
+    from .learners import Logistic as Logistic
     from .learners import Predictor as Predictor
     from .learners import ProtoNet as ProtoNet
+    from .learners import Ridge as Ridge
+    from .learners import SimpleShot as SimpleShot
     from .registry import register_backbone as register_backbone
     from .registry import register_dataset as register_dataset
     from .registry import register_learner as register_learner
@@ -64,6 +73,7 @@ if TYPE_CHECKING:
     from .stats import EpisodeLog as EpisodeLog
     from .stats import Interval as Interval
     from .stats import interval as interval
+    from .training import pretrain as pretrain
     from .training.meta_train import meta_train as meta_train
 
     __version__: str

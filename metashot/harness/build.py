@@ -1,6 +1,6 @@
 """From a recipe to its parts: stores, backbone and learner, optimiser and schedule."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..learners import Learner, LearnerTags
 from ..seeding import seeded
 from ..training import Schedule, constant, step_decay
 from .arguments import checked_arguments, parameters_of
-from .recipe import Component, Recipe, Train
+from .recipe import Component, Optimiser, Pretrain, Recipe, Train
 
 _OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
@@ -148,16 +148,23 @@ def build_optimiser(learner: Learner, train: Train) -> torch.optim.Optimizer:
     if not parameters:
         name = type(learner).__name__
         raise LearnerError(f"{name} has no trainable parameters; say so: `def tags(self): return LearnerTags(trainable=False)`.")
-    kind = _OPTIMISERS[train.optimiser.name]
-    optimiser: torch.optim.Optimizer = _made(
-        kind, {"lr": train.optimiser.lr} | train.optimiser.arguments, parameters, what="train.optimiser"
-    )
-    return optimiser
+    return optimiser_over(parameters, train.optimiser, what="train.optimiser")
 
 
-def build_schedule(train: Train) -> Schedule:
-    """The learning-rate schedule."""
-    schedule = train.schedule
+def optimiser_over(parameters: Iterable[nn.Parameter], optimiser: Optimiser, *, what: str) -> torch.optim.Optimizer:
+    """A recipe's optimiser over parameters; `what` is its key in the recipe.
+
+    Raises:
+        RecipeError: if it does not take its arguments.
+    """
+    kind = _OPTIMISERS[optimiser.name]
+    made: torch.optim.Optimizer = _made(kind, {"lr": optimiser.lr} | optimiser.arguments, list(parameters), what=what)
+    return made
+
+
+def build_schedule(stage: Train | Pretrain) -> Schedule:
+    """The learning-rate schedule of a stage, over its steps or, of the supervised one, over its epochs."""
+    schedule = stage.schedule
     if schedule.name == "constant" or schedule.every is None or schedule.factor is None:
         return constant()
     return step_decay(every=schedule.every, factor=schedule.factor)

@@ -178,7 +178,7 @@ def _evaluated(
 
 
 def _previous(folder: Path, result: Result) -> Result | None:
-    """The result in a folder, if there is one that can be read and is of the same weights and learner's code."""
+    """The result in a folder, if there is one that can be read and is of the same weights, learner's arguments and learner's code."""
     if not (folder / RESULT).exists():
         return None
     try:
@@ -186,7 +186,8 @@ def _previous(folder: Path, result: Result) -> Result | None:
     except CheckpointError as error:
         _log.warning("Evaluating anew: %s", error)
         return None
-    return before if (before.weights, before.code, before.batch_norm) == (result.weights, result.code, result.batch_norm) else None
+    own, theirs = ((each.weights, each.code, each.batch_norm, each.recipe["learner"]) for each in (result, before))
+    return before if own == theirs else None
 
 
 def _held(before: Result | None, cell: Cell, store: ImageStore, data: str, folder: Path) -> _Held | None:

@@ -9,6 +9,7 @@ from ..errors import CheckpointError, LearnerError, RecipeError
 from ..training.checkpoints import FINAL, read_state
 from .build import build_learner, build_stores
 from .cells import cell_name, cell_spec, evaluate_cells
+from .continuation import load_weights
 from .evaluate import episode_sampler
 from .identity import foreign_code
 from .measuring import PLAIN, Measuring
@@ -17,7 +18,7 @@ from .published import Published, for_row
 from .recipe import Cell, Component, Recipe
 from .recipe_layers import identifier, parse_settings
 from .result import RESULT, Result, git_revision, size_name
-from .run import Place, load_weights, locked
+from .run import Place, locked
 
 _USUAL = {"queries": 15, "seed": 0}  # what the name of a cell's folder leaves unsaid
 
@@ -90,7 +91,7 @@ def evaluate_checkpoint(
             f"{checkpoint} was trained on items of shape {tuple(state['item_shape'])}; those of {component.name} have {shape}."
         )
     learner = build_learner(recipe.model_copy(update={"evaluate": (cell,)}), shape, seed=state["seed"]).to(place.device)
-    if "step" in state and state.get("code", "") != foreign_code(learner):
+    if state.keys() & {"step", "pretraining", "shared"} and state.get("code", "") != foreign_code(learner):
         raise CheckpointError(
             f"The source of {recipe.learner.name} or of its backbone has changed since {checkpoint} was trained. "
             "Evaluate it with the code that trained it, or train it again."
@@ -111,6 +112,8 @@ def evaluate_checkpoint(
         seed=state["seed"],
         overrides=(own.overrides if own else {}) | {f"learner.{name}": value for name, value in changes.items()},
         training=own.training if own and checkpoint.name == FINAL else None,
+        pretraining=own.pretraining if own else None,
+        shared=own.shared if own else None,
         device=place.device,
         revision=git_revision(),
         checkpoint=checkpoint.name,

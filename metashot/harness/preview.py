@@ -9,7 +9,7 @@ from ..training.checkpoints import FINAL
 from .cells import cell_name
 from .listing import committed_folder
 from .measuring import PLAIN, Measuring
-from .recipe import Recipe, Resolved
+from .recipe import Recipe, Resolved, shared_recipe
 from .result import RESULT, Result
 from .run import Place
 
@@ -47,7 +47,9 @@ def preview(resolved: Resolved, *, seed: int, place: Place, measuring: Measuring
     """Look at a run's folder and at recorded runs; nothing is written and no data is read."""
     recipe = resolved.recipe
     folder = place.folder(recipe, seed)
+    epochs, backbone_lines = _pretraining_left(recipe, folder, place, seed)
     steps, lines = _training_left(recipe, folder)
+    lines = backbone_lines + lines
     old = _result(folder)
     episodes = 0
     for cell in recipe.evaluate:
@@ -58,12 +60,27 @@ def preview(resolved: Resolved, *, seed: int, place: Place, measuring: Measuring
         reused = f", of which up to {min(have, most):,} are reused" if have else ""
         until = f" until ± {100 * measuring.half_width:g} points" if measuring.half_width else ""
         lines.append(f"Evaluation {name}: {measuring.up_to}{most:,} episodes{until}{reused}.")
-    seconds = _estimate(recipe, folder, steps, episodes)
+    seconds = _estimate(recipe, folder, epochs, steps, episodes)
     if seconds is None:
         lines.append("Time: not known; no run of this recipe is recorded here or among the committed results.")
     else:
         lines.append(f"Time: about {_rough(seconds)}, by the speed of recorded runs.")
     return Preview(recipe.name, str(folder), tuple(resolved.settings()), recipe.notes, (f"Run folder: {folder}", *lines), seconds)
+
+
+def _pretraining_left(recipe: Recipe, folder: Path, place: Place, seed: int) -> tuple[int, list[str]]:
+    """Epochs still to train the backbone by itself, and a line about them, or about whose backbone is used."""
+    if (folder / "checkpoints" / FINAL).exists():
+        return 0, []
+    if (shared := shared_recipe(recipe)) is not None:
+        theirs = place.folder(shared.recipe, seed)
+        there = (theirs / "checkpoints" / FINAL).exists()
+        return 0, [f"Backbone: that of {theirs}{'' if there else ', which is trained first'}."]
+    if recipe.pretrain is None:
+        return 0, []
+    begun = any(path.name.isdecimal() for path in (folder / "checkpoints" / "pretrain").glob("[0-9]*"))
+    epochs = recipe.pretrain.epochs
+    return epochs, [f"Backbone: {epochs:,} epochs on all training classes{', begun already' if begun else ''}."]
 
 
 def _training_left(recipe: Recipe, folder: Path) -> tuple[int, list[str]]:
@@ -78,9 +95,9 @@ def _training_left(recipe: Recipe, folder: Path) -> tuple[int, list[str]]:
     return recipe.train.steps - done, [f"Training, if the learner is trainable: {start}, {recipe.train.steps - done:,} steps to go{again}."]
 
 
-def _estimate(recipe: Recipe, folder: Path, steps: int, episodes: int) -> float | None:
-    """Seconds for so many steps and episodes, from this run, its other budgets or seeds, or committed ones."""
-    if not steps and not episodes:
+def _estimate(recipe: Recipe, folder: Path, epochs: int, steps: int, episodes: int) -> float | None:
+    """Seconds for so many epochs, steps and episodes, from this run, its other budgets or seeds, or committed ones."""
+    if not epochs and not steps and not episodes:
         return 0.0
     candidates = [folder, *sorted(folder.parent.parent.glob("*/seed*"))]
     committed = committed_folder()
@@ -90,9 +107,12 @@ def _estimate(recipe: Recipe, folder: Path, steps: int, episodes: int) -> float 
         result = _result(run)
         if result is None or (steps and (result.training is None or result.training.steps == 0)):
             continue
+        if epochs and result.pretraining is None:
+            continue
+        epoch = result.pretraining.seconds / result.pretraining.epochs if result.pretraining and epochs else 0.0
         step = result.training.seconds / result.training.steps if result.training and steps else 0.0
         episode = sum(cell.seconds for cell in result.cells) / max(sum(cell.episodes for cell in result.cells), 1)
-        return steps * step + episodes * episode
+        return epochs * epoch + steps * step + episodes * episode
     return None
 
 

@@ -1,26 +1,29 @@
 """Recipes: from a name, a budget and the command line's changes to one value with nothing left open.
 
 The layers, each over the one before: the benchmark's sections, the recipe's sections, the benchmark's `[budget.<b>]`, the recipe's
-`[budget.<b>]`, `--learner`, `--set`. Notes add up instead. Every value knows where it came from.
+`[budget.<b>]`, `--learner`, `--set`. Notes add up instead. Every value knows where it came from. A recipe that says how the backbone is
+trained by itself (`[pretrain]` or `share`) is trained on episodes only if it has a `[train]` of its own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .. import registry
 from ..errors import RecipeError, unknown_name
 from .published import published
 from .recipe_faults import SECTIONS, error_of, file_faults, set_faults, whole_faults
-from .recipe_files import BUDGETS, RecipeFile, find, registered, table_recipes
+from .recipe_files import BUDGETS, RecipeFile, find, is_path, registered, table_recipes
 from .recipe_layers import differences, identifier, lay, leaves, parse_settings
+from .recipe_model import STAGES, model_form
 from .recipe_model import Cell as Cell
 from .recipe_model import Component as Component
 from .recipe_model import Optimiser as Optimiser
+from .recipe_model import Pretrain as Pretrain
 from .recipe_model import Recipe as Recipe
 from .recipe_model import Schedule as Schedule
 from .recipe_model import Train as Train
-from .recipe_model import model_form
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +75,17 @@ def resolve(name_or_path: str, *, budget: str = "full", learner: str | None = No
 
     tables: dict[str, Any] = {}
     origins: dict[str, str] = {}
+    bare = recipe_file is not None and "train" not in recipe_file.tables and not {"pretrain", "share"}.isdisjoint(recipe_file.tables)
     for part in layered:
-        lay(tables, {key: value for key, value in part.tables.items() if key in SECTIONS}, part.label, origins)
+        lay(tables, _without_train(_settings(part), bare and part is benchmark_file), part.label, origins)
     for part, table in zip(layered, budgets, strict=True):
-        faults += _needs_train(tables, _budget_layer(table or {}), f"{part.label}: budget.{budget}")
-        lay(tables, _budget_layer(table or {}), f"budget {budget}", origins)
+        layer = _without_train(_budget_layer(table or {}), bare and part is benchmark_file)
+        faults += _needs_stage(tables, layer, f"{part.label}: budget.{budget}")
+        lay(tables, layer, f"budget {budget}", origins)
     before = leaves(tables)
     if learner is not None:
         lay(tables, {"learner": {"name": learner}}, "--learner", origins)
-    faults += _needs_train(tables, settings, "--set")
+    faults += _needs_stage(tables, settings, "--set")
     lay(tables, settings, "--set", origins)
     if faults:
         raise error_of(faults)
@@ -99,6 +104,7 @@ def resolve(name_or_path: str, *, budget: str = "full", learner: str | None = No
     if faults:
         raise error_of(faults)
     recipe = Recipe.from_dict(whole)
+    shared_recipe(recipe)
     return Resolved(recipe, {key: origins.get(key, "default") for key in leaves(recipe.to_tables())}, changed)
 
 
@@ -161,21 +167,65 @@ def _no_budget(file: RecipeFile, budget: str, layered: Sequence[RecipeFile]) -> 
     return RecipeError(f"{file.label}: there is no budget {budget}: add a table [budget.{budget}], or take {' or '.join(have)}.")
 
 
+def shared_recipe(recipe: Recipe) -> Resolved | None:
+    """The recipe whose backbone another shares, under the same budget; None if it shares none.
+
+    Raises:
+        UnknownNameError: if it does not exist.
+        RecipeError: if it trains nothing of its own, or another network or on other data.
+    """
+    if recipe.share is None:
+        return None
+    file = find(recipe.share)
+    if file.kind != "recipe" or "share" in file.tables:
+        kind = f"a {file.kind}" if file.kind != "recipe" else "a recipe that shares another's weights itself"
+        raise RecipeError(f"{recipe.name}: share expects the name of a recipe that trains a backbone; {recipe.share} is {kind}.")
+    source = resolve(recipe.share, budget=recipe.budget)
+    if source.recipe.pretrain is None and source.recipe.train is None:
+        raise RecipeError(f"{recipe.name}: share expects the name of a recipe that trains a backbone; {recipe.share} trains nothing.")
+    own, theirs = (leaves({part: getattr(each, part).model_dump() for part in ("data", "backbone")}) for each in (recipe, source.recipe))
+    changed = differences(theirs, own)
+    if changed:
+        told = "; ".join(f"{key}: {theirs.get(key)!r} there, {own.get(key)!r} here" for key in changed)
+        raise RecipeError(f"{recipe.name} cannot share the backbone of {source.recipe.name}, which is another ({told}).")
+    return source
+
+
+def _settings(part: RecipeFile) -> dict[str, Any]:
+    """The sections of a file, and whose weights it shares: a name, or a path made relative to the current folder."""
+    tables = {key: value for key, value in part.tables.items() if key in SECTIONS}
+    share = part.tables.get("share")
+    if share is not None:
+        tables["share"] = str((part.folder or Path()) / share) if is_path(share) and share not in registered() else share
+    return tables
+
+
+def _without_train(layer: dict[str, Any], bare: bool) -> dict[str, Any]:
+    return {key: value for key, value in layer.items() if key != "train"} if bare else layer
+
+
 def _budget_layer(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A budget's table as a layer: `steps` and `episodes` stand for `train.steps` and for the episodes of every cell."""
+    """A budget's table as a layer: `steps`, `epochs`, `episodes` stand for `train.steps`, `pretrain.epochs`, every cell's episodes."""
     layer = {key: value for key, value in table.items() if key in SECTIONS}
-    if "steps" in table:
-        layer["train"] = {**layer.get("train", {}), "steps": table["steps"]}
+    for short, section in (("steps", "train"), ("epochs", "pretrain")):
+        if short in table:
+            layer[section] = {**layer.get(section, {}), short: table[short]}
     if "episodes" in table:
         layer["evaluate"] = {"episodes": table["episodes"]}
     return layer
 
 
-def _needs_train(tables: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> list[str]:
+def _needs_stage(tables: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> list[str]:
     """A layer of changes cannot be the first to speak of training."""
-    if "train" not in layer or "train" in tables:
-        return []
-    return [f"{where} changes {', '.join(leaves(layer['train'], 'train'))}, but nothing is trained: the recipe has no [train]."]
+    nothing = {
+        "train": "nothing is trained" + (" on episodes" if "pretrain" in tables else ""),
+        "pretrain": "no backbone is trained by itself",
+    }
+    return [
+        f"{where} changes {', '.join(leaves(layer[stage], stage))}, but {nothing[stage]}: the recipe has no [{stage}]."
+        for stage in STAGES
+        if stage in layer and stage not in tables
+    ]
 
 
 def _moves_the_test(key: str) -> bool:

@@ -11,16 +11,25 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import RecipeError
 from .recipe_files import BUDGETS, RecipeFile
-from .recipe_model import EXPECTS, SENTENCE, Cell, Component, Optimiser, Recipe, Schedule, Train, model_form
+from .recipe_model import EXPECTS, SENTENCE, Cell, Component, Optimiser, Pretrain, Recipe, Schedule, Train, model_form
 
-_MODELS: dict[str, type[BaseModel]] = {"data": Component, "backbone": Component, "learner": Component, "train": Train, "evaluate": Cell}
+_MODELS: dict[str, type[BaseModel]] = {
+    "data": Component,
+    "backbone": Component,
+    "learner": Component,
+    "pretrain": Pretrain,
+    "train": Train,
+    "evaluate": Cell,
+}
 SECTIONS = tuple(_MODELS)
-_FILE_KEYS = ("schema", "benchmark", "notes", *SECTIONS, "budget")
-_BUDGET_KEYS = ("steps", "episodes", "notes", "data", "backbone", "learner", "train")
+_FILE_KEYS = ("schema", "benchmark", "notes", "share", *SECTIONS, "budget")
+_SHORT = {"steps": "train", "epochs": "pretrain", "episodes": "evaluate"}  # keys of a budget -> the section that they are meant for
+_BUDGET_KEYS = (*_SHORT, "notes", "data", "backbone", "learner", "pretrain", "train")
 _DOTTED = (
     *(f"train.{key}" for key in Train.model_fields),
     "train.optimiser.lr",
     *(f"train.schedule.{key}" for key in Schedule.model_fields),
+    *(f"pretrain.{key}" for key in Pretrain.model_fields),
 )
 _EXPECTED = {
     "int_type": "a whole number",
@@ -64,8 +73,8 @@ def file_faults(file: RecipeFile) -> list[str]:
             faults += _notes_faults(file.label, key, value)
         elif key == "schema" and (type(value) is not int or value != 1):
             faults.append(_wrong(file.label, key, "1", value, " Another version of metashot may read it."))
-        elif key == "benchmark" and not isinstance(value, str):
-            faults.append(_wrong(file.label, key, "the name of a benchmark", value))
+        elif key in ("benchmark", "share") and not isinstance(value, str):
+            faults.append(_wrong(file.label, key, f"the name of a {'benchmark' if key == 'benchmark' else 'recipe'}", value))
         elif key not in _FILE_KEYS:
             faults.append(unknown_key(file.label, "", key, _FILE_KEYS))
     return faults
@@ -125,8 +134,8 @@ def _budget_faults(source: str, budgets: Any) -> Iterator[str]:
             yield _wrong(source, where, "a table", table)
         else:
             for key, value in table.items():
-                if key in ("steps", "episodes"):
-                    yield from section_faults(source, where, "train" if key == "steps" else "evaluate", {key: value})
+                if key in _SHORT:
+                    yield from section_faults(source, where, _SHORT[key], {key: value})
                 elif key == "notes":
                     yield from _notes_faults(source, f"{where}.notes", value)
                 elif key in _BUDGET_KEYS:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
-_DEFAULT_NAMES = {"train.optimiser": "adam", "train.schedule": "constant"}  # what these tables are without a name
+_DEFAULT_NAMES = {  # what these tables are without a name
+    f"{section}.{table}": name for section in ("pretrain", "train") for table, name in (("optimiser", "adam"), ("schedule", "constant"))
+}
 
 
 def lay(tables: dict[str, Any], layer: Mapping[str, Any], source: str, origins: dict[str, str], prefix: str = "") -> None:

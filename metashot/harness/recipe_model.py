@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from ..errors import RecipeError
 
+STAGES = ("pretrain", "train")  # the sections that train, in their order
 EXPECTS = "expects"  # type of a fault of one field: its message completes "<key> expects ..."
 SENTENCE = "sentence"  # type of a fault between fields: its message is a whole sentence
 
@@ -86,6 +87,24 @@ class Schedule(_Value):
         return self
 
 
+class Pretrain(_Value):
+    """Supervised training of the backbone on all training classes at once, under a head that is thrown away.
+
+    `steps` ends it earlier than `epochs` would. `schedule.every` counts epochs. `outputs` None is as many as there are classes. `augment`
+    lists random changes of the images, in their order. `precision` is that of forward passes.
+    """
+
+    epochs: Count
+    steps: Count | None = None
+    batch: Count
+    optimiser: Optimiser
+    schedule: Schedule = Schedule()
+    head: Literal["linear", "cosine"] = "linear"
+    outputs: Count | None = None
+    augment: tuple[Literal["crop", "jitter", "flip"], ...] = ()
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
 class Train(_Value):
     """Episodic training: shape of the episodes, length, optimiser, and how the final weights are chosen.
 
@@ -140,8 +159,9 @@ class Cell(_Value):
 class Recipe(_Value):
     """A recipe with nothing left open: what is trained on what, how, and which cells it fills.
 
-    `train` is None where no episodes are trained on. `notes` say where the protocol departs from its paper; they are shown with
-    every result. `budget` is `full`, `cpu` or `smoke`.
+    `pretrain` is None where the backbone is not trained by itself, `train` where no episodes are trained on. `share` is another recipe,
+    whose trained backbone this one starts from or, without `train`, uses as it is. `notes` say where the protocol departs from its paper;
+    they are shown with every result. `budget` is `full`, `cpu` or `smoke`.
     """
 
     format: Literal[1] = Field(default=1, alias="schema")
@@ -150,6 +170,8 @@ class Recipe(_Value):
     data: Component
     backbone: Component
     learner: Component
+    share: Name | None = None
+    pretrain: Pretrain | None = None
     train: Train | None = None
     evaluate: tuple[Cell, ...] = Field(min_length=1)
     budget: Name
@@ -157,6 +179,8 @@ class Recipe(_Value):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.share is not None and self.pretrain is not None:
+            raise PydanticCustomError(SENTENCE, "share takes the backbone of another recipe, so there is nothing to pretrain; keep one")
         seen: dict[tuple[object, ...], int] = {}
         for index, cell in enumerate(self.evaluate):
             first = seen.setdefault((cell.split, cell.ways, cell.shots), index)
@@ -193,11 +217,14 @@ class Recipe(_Value):
             raise told("saved recipe", error) from None
 
     def to_tables(self) -> dict[str, Any]:
-        """The settings in file form: sections `data`, `backbone`, `learner`, `train` (left out when None) and `evaluate`."""
+        """The settings in file form: `data`, `backbone`, `learner`, `share`, `pretrain` and `train` (left out when None) and `evaluate`."""
         dumped = self.to_dict()
-        tables = {section: _flat(dumped[section]) for section in ("data", "backbone", "learner")}
-        if self.train is not None:
-            tables["train"] = {**dumped["train"], "optimiser": _flat(dumped["train"]["optimiser"])}
+        tables: dict[str, Any] = {section: _flat(dumped[section]) for section in ("data", "backbone", "learner")}
+        if self.share is not None:
+            tables["share"] = self.share
+        for stage in STAGES:
+            if dumped[stage] is not None:
+                tables[stage] = {**dumped[stage], "optimiser": _flat(dumped[stage]["optimiser"])}
         return {**tables, "evaluate": dumped["evaluate"]}
 
 
@@ -207,7 +234,7 @@ def model_form(section: str, value: Any) -> Any:
         return value
     if section in ("data", "backbone", "learner"):
         return _folded(value, ("name",))
-    if section == "train" and isinstance(value.get("optimiser"), Mapping):
+    if section in STAGES and isinstance(value.get("optimiser"), Mapping):
         return {**value, "optimiser": _folded(value["optimiser"], ("name", "lr"))}
     return value
 

@@ -147,7 +147,7 @@ def _unusual(result: Result, cell: CellResult) -> list[str]:
     """What sets a row apart from the usual protocol of its benchmark, in parentheses."""
     trained_on = result.recipe["data"]["name"]
     marks = [
-        "untrained" if result.training is None and result.tags["trainable"] else "",
+        "untrained" if result.training is None and result.tags["trainable"] and not _backbone_trained(result) else "",
         cell.split if cell.split != "test" else "",
         f"{size_name(cell.queries)} queries" if cell.queries != 15 else "",
         f"episode seed {cell.seed}" if cell.seed else "",
@@ -156,6 +156,10 @@ def _unusual(result: Result, cell: CellResult) -> list[str]:
     ]
     marks = [mark for mark in marks if mark]
     return [f"({', '.join(marks)})"] if marks else []
+
+
+def _backbone_trained(result: Result) -> bool:
+    return result.pretraining is not None or result.shared is not None
 
 
 def learner_label(result: Result) -> str:
@@ -185,7 +189,7 @@ def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
         notes.append(
             "± covers the draw of the episodes on these very images and this one training run; "
             "it says nothing about new images, new classes or another training seed."
-            if result.training
+            if result.training or result.pretraining or result.shared
             else "± covers the draw of the episodes on these very images; it says nothing about new images or new classes."
         )
     notes += [
@@ -195,7 +199,13 @@ def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
     ]
     if cell.calibration:
         notes.append("Calibration is of the softmax of the logits, with intervals over episodes.")
-    if result.training is None and result.tags["trainable"]:
+    if result.training is None and not result.tags["trainable"] and not _backbone_trained(result):
+        notes.append("Nothing was trained: the backbone, if there is one, has the weights that it was made with.")
+    if result.shared:
+        notes.append(f"{result.recipe['name']}: The backbone is that of {result.shared.recipe}, of the same budget and seed.")
+    if result.training is None and result.tags["trainable"] and _backbone_trained(result):
+        notes.append("The backbone is trained on all training classes at once; the learner, which could be, is not trained on episodes.")
+    elif result.training is None and result.tags["trainable"]:
         notes.append("Untrained: the learner could be trained, the recipe has no [train], and the weights are as they were made.")
     if result.budget != "full" and cell.published:
         notes.append("A short budget is not comparable with the published figure; the difference is shown for orientation.")

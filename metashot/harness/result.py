@@ -66,6 +66,25 @@ class TrainingResult(Value):
     split: str
 
 
+class PretrainingResult(Value):
+    """How the supervised training of the backbone went; `accuracy` (a proportion) and `loss` are of the last epoch as it was trained on."""
+
+    epochs: int
+    steps: int
+    accuracy: float
+    loss: float
+    seconds: float
+    classes: int
+    split: str = "train"
+
+
+class SharedResult(Value):
+    """Whose backbone a run uses: the recipe (same budget, same seed), and the `weights` in the result of its run."""
+
+    recipe: str
+    weights: str
+
+
 class Result(Value):
     """Everything about a run that its table row needs, and what is needed to make it again."""
 
@@ -83,6 +102,8 @@ class Result(Value):
     weights: str
     code: str = ""  # of a plug-in: digest of its source files
     checkpoint: str = "final"  # or the step that was evaluated
+    shared: SharedResult | None = None
+    pretraining: PretrainingResult | None = None
     training: TrainingResult | None
     cells: tuple[CellResult, ...]
 
@@ -99,6 +120,8 @@ class Result(Value):
         seed: int,
         overrides: Mapping[str, Any],
         training: TrainingResult | None,
+        pretraining: PretrainingResult | None = None,
+        shared: SharedResult | None = None,
         device: str,
         revision: str | None,
         checkpoint: str = "final",
@@ -119,6 +142,8 @@ class Result(Value):
             weights=sha256(weights_bytes(learner)).hexdigest(),
             code=foreign_code(learner),
             checkpoint=checkpoint,
+            shared=shared,
+            pretraining=pretraining,
             training=training,
             cells=(),
         )

@@ -12,29 +12,27 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
 
 from .. import atomic
 from ..data import ImageStore, joined
 from ..episodes import EpisodeSpec
-from ..errors import CheckpointError, LearnerError, MetashotError, RecipeError, described
+from ..errors import MetashotError, RecipeError
 from ..learners import Learner
 from ..seeding import torch_seed
 from ..training import Checkpoints, Trained, meta_train
-from ..training.checkpoints import FINAL, read_state, read_weights
+from ..training.checkpoints import FINAL, read_state
+from .base_classes import Batches, fit_base
 from .build import build_learner, build_optimiser, build_schedule, build_stores
 from .cells import cell_spec, evaluate_cells
+from .continuation import load_weights, refuse_another, weights_of
 from .curves import Curves
 from .evaluate import episode_sampler, validation
 from .identity import foreign_code
 from .measuring import PLAIN, Measuring
+from .pretraining import backbone_of, pretrain_backbone
 from .progress import RunProgress
-from .recipe import Recipe, Resolved, Train
-from .recipe_layers import differences, leaves
-from .result import Result, TrainingResult, git_revision, size_name, versions
-from .witness import attributes
-
-BASE_BATCH = 256  # images of the training classes that `fit_base` is given at a time
+from .recipe import Recipe, Resolved, Train, shared_recipe
+from .result import PretrainingResult, Result, SharedResult, TrainingResult, git_revision, size_name, versions
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,26 @@ def run(resolved: Resolved, *, seed: int = 0, place: Place, progress: RunProgres
         return this.evaluate(learner, this.train(learner))
 
 
+@dataclass(frozen=True)
+class _Training:
+    """What of a run was trained, and how it went: the backbone by itself, or another run's taken; then the learner on episodes."""
+
+    shared: SharedResult | None = None
+    pretraining: PretrainingResult | None = None
+    episodic: Trained | None = None
+
+    def kept(self) -> dict[str, Any]:
+        """What the final checkpoint says of it."""
+        parts = {"shared": self.shared, "pretraining": self.pretraining}
+        return (asdict(self.episodic) if self.episodic else {}) | {key: part.model_dump() for key, part in parts.items() if part}
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> "_Training":
+        """What `kept` gave."""
+        shared, pretraining = stored.get("shared"), stored.get("pretraining")
+        return cls(SharedResult(**shared) if shared else None, PretrainingResult(**pretraining) if pretraining else None, _trained(stored))
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Work alone in a run's folder, swept of what killed processes left there.
@@ -79,8 +97,8 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         with FileLock(folder / ".lock", timeout=0):
-            for files in (folder, folder / "logs", folder / "checkpoints", folder / "checkpoints" / "retrain"):
-                atomic.sweep(files)
+            for files in ("", "logs", "checkpoints", "checkpoints/pretrain", "checkpoints/retrain"):
+                atomic.sweep(folder / files)
             yield
     except Timeout:
         raise MetashotError(
@@ -102,29 +120,40 @@ class _Run:
     revision: str | None
     measuring: Measuring
 
-    def train(self, learner: Learner) -> Trained | None:
-        """Leave the selected weights in `learner`: from `final/`, or by training from the newest checkpoint on."""
+    def train(self, learner: Learner) -> _Training:
+        """Leave the selected weights in `learner`: from `final/`, or by training from the newest checkpoints on."""
         checkpoints = Checkpoints(self.folder / "checkpoints", self._about(learner))
         train = self.recipe.train if learner.tags().trainable else None
         final = checkpoints.folder / FINAL
-        if train is None and final.exists() and _trained(read_state(final)) is None:
+        backbone = self.recipe.pretrain or self.recipe.share
+        if train is None and not backbone and final.exists() and not _Training.of(read_state(final)).kept():
             shutil.rmtree(final)  # nothing was trained, so nothing is lost
-        _refuse_another(checkpoints)
+        refuse_another(checkpoints)
         if final.exists():
             load_weights(learner, final)
+            done = _Training.of(read_state(final))
+            self._refuse_another_backbone(done.shared)
             self.progress.told(f"{self.recipe.name}: the trained weights of {final} are reused.")
-            return _trained(read_state(final))
+            return done
         state, pool = None, self._split("train")
+        shared = self._share(learner) if self.recipe.share else None
+        pretraining = self._pretrain(learner, pool, checkpoints) if self.recipe.pretrain else None
         if train is not None:
+            if shared:
+                checkpoints.about["shared"] = shared.model_dump()
+                self._refuse_another_backbone(_begun_with(checkpoints))
+            start = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
             state = self._train(train, learner, pool, checkpoints)
             if train.retrain:
                 pool = joined(pool, self._split("val"))
+                learner.load_state_dict(start)
                 state = self._retrain(train, learner, pool, checkpoints, state)
         learner.eval()
         with torch.no_grad():
-            _fit_base(learner, _Batches(pool, self.place.device))
-        checkpoints.save_final(learner, asdict(state) if state else {})
-        return state
+            fit_base(learner, Batches(pool, self.place.device))
+        training = _Training(shared, pretraining, state)
+        checkpoints.save_final(learner, training.kept())
+        return training
 
     def _about(self, learner: Learner) -> dict[str, Any]:
         """What every checkpoint says of its run."""
@@ -140,14 +169,16 @@ class _Run:
             "git_revision": self.revision,
         }
 
-    def evaluate(self, learner: Learner, trained: Trained | None) -> Result:
+    def evaluate(self, learner: Learner, training: _Training) -> Result:
         """Evaluate the cells that are not done yet."""
         result = Result.of(
             self.recipe,
             learner,
             seed=self.seed,
             overrides={key: value for key, value, origin in self.resolved.settings() if origin in ("--set", "--learner")},
-            training=self._training_result(trained) if trained else None,
+            training=self._training_result(training.episodic) if training.episodic else None,
+            pretraining=training.pretraining,
+            shared=training.shared,
             device=self.place.device,
             revision=self.revision,
         )
@@ -162,6 +193,40 @@ class _Run:
             progress=self.progress,
             measuring=self.measuring,
         )
+
+    def _share(self, learner: Learner) -> SharedResult:
+        """Put the backbone of another recipe's run, which is trained if it is not yet, into `learner`."""
+        resolved = shared_recipe(self.recipe)
+        assert resolved is not None  # the recipe shares
+        recipe = resolved.recipe
+        folder = self.place.folder(recipe, self.seed)
+        atomic.check_writable(folder)
+        with locked(folder):
+            source = build_learner(recipe, self._split("train").item_shape, seed=self.seed).to(self.place.device)
+            replace(self, resolved=resolved, recipe=recipe, folder=folder).train(source)
+            weights = weights_of(folder)
+        backbone_of(learner).load_state_dict(backbone_of(source).state_dict())
+        self.progress.told(f"{self.recipe.name}: the backbone is that of {folder}.")
+        return SharedResult(recipe=recipe.name, weights=weights)
+
+    def _refuse_another_backbone(self, shared: SharedResult | None) -> None:
+        """Refuse weights that were made with another backbone than the one that stands in the other recipe's run now, if there is one."""
+        resolved = shared_recipe(self.recipe)
+        if shared is None or resolved is None:
+            return
+        folder = self.place.folder(resolved.recipe, self.seed)
+        if (folder / "checkpoints" / FINAL).exists() and weights_of(folder) != shared.weights:
+            raise RecipeError(
+                f"{self.folder} uses the backbone that {folder} held before it was trained anew, and is not continued. "
+                "Choose another --out, or remove that folder."
+            )
+
+    def _pretrain(self, learner: Learner, pool: ImageStore, checkpoints: Checkpoints) -> PretrainingResult:
+        """The supervised stage, on the training classes."""
+        own = Checkpoints(checkpoints.folder / "pretrain", checkpoints.about)
+        refuse_another(own)
+        device = self.place.device
+        return pretrain_backbone(self.recipe, learner, pool, own, self.folder, seed=self.seed, device=device, progress=self.progress)
 
     def _train(self, train: Train, learner: Learner, pool: ImageStore, checkpoints: Checkpoints, curves: str = "curves.csv") -> Trained:
         """The episodic stage, selected on validation classes by episodes shaped like those of the first cell."""
@@ -200,7 +265,6 @@ class _Run:
 
         The state that comes back has the steps of this training, the history and the selection of the first, and the time of both.
         """
-        learner.load_state_dict(build_learner(self.recipe, pool.item_shape, seed=self.seed).state_dict())
         again = train.model_copy(update={"steps": selected.best_step, "select": "last", "patience": None})
         state = self._train(again, learner, pool, Checkpoints(checkpoints.folder / "retrain", checkpoints.about), "curves-retrain.csv")
         seconds = selected.seconds + state.seconds
@@ -221,80 +285,11 @@ class _Run:
         return _split(self.stores, split, self.recipe)
 
 
-class _Batches:
-    """Images and labels of a store in order, as pairs (x, y); re-iterable."""
-
-    def __init__(self, store: ImageStore, device: str) -> None:
-        self._fetch, self._labels = store.fetcher(device), torch.tensor(store.labels, device=device)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for items in torch.arange(len(self._labels)).split(BASE_BATCH):
-            yield self._fetch(items), self._labels[items.to(self._labels.device)]
-
-
-def load_weights(learner: Learner, checkpoint: Path) -> None:
-    """Put a checkpoint's weights into a learner, which is then in eval mode.
-
-    Raises:
-        CheckpointError: if the checkpoint is damaged, or its weights are of another learner.
-    """
-    try:
-        learner.load_state_dict(read_weights(checkpoint))
-    except RuntimeError as error:  # torch names the keys and shapes that do not fit
-        raise CheckpointError(f"The weights of {checkpoint} do not fit {type(learner).__name__} as it is now: {error}") from None
-    learner.eval()
-
-
-def _fit_base(learner: Learner, batches: "_Batches") -> None:
-    """`learner.fit_base`; what it raises is told with the learner's name, and what no checkpoint would carry is refused."""
-    name, before = type(learner).__name__, attributes(learner)
-    try:
-        learner.fit_base(batches)
-    except MetashotError:
-        raise
-    except Exception as error:
-        raise LearnerError(f"{name} failed in fit_base: {described(error)}") from error
-    plain = [key for key, value in attributes(learner).items() if key not in before or before[key] is not value]
-    if plain:
-        raise LearnerError(
-            f"{name}.fit_base keeps {', '.join(plain)} as a plain attribute, which no checkpoint carries; "
-            f"declare it in __init__ with self.register_buffer({plain[0]!r}, ...) and write to it in fit_base."
-        )
-
-
-def _refuse_another(checkpoints: Checkpoints) -> None:
-    """Refuse to continue what was begun with other data, backbone, learner or training. Damaged checkpoints are left to the reader.
-
-    Raises:
-        RecipeError: naming each field that differs.
-    """
-    here = leaves(_decides(checkpoints.about))
-    for checkpoint in sorted(path.parent for path in checkpoints.folder.glob("*/state.json")):
-        try:
-            atomic.check_folder(checkpoint)
-            there = leaves(_decides(read_state(checkpoint)))
-        except (CheckpointError, KeyError):
-            continue
-        changed = differences(there, here)
-        if changed:
-            told = "; ".join(
-                "the source of the learner or backbone has changed"
-                if key == "code"
-                else f"{key}: {there.get(key)!r} there, {here.get(key)!r} now"
-                for key in changed
-            )
-            raise RecipeError(
-                f"{checkpoints.folder.parent} was trained differently and is not continued ({told}). "
-                "Choose another --out, or remove that folder."
-            )
-
-
-def _decides(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a checkpoint's facts decides its weights."""
-    train = about["recipe"]["train"]
-    validated = train is not None and train["select"] != "last"
-    decides = {key: about[key] for key in ("seed", "data", "code", *(("validation",) if validated else ()))}
-    return decides | {key: about["recipe"][key] for key in ("backbone", "learner", "train")}
+def _begun_with(checkpoints: Checkpoints) -> SharedResult | None:
+    """Whose backbone the episodic stage began with, where it has begun with another's."""
+    newest = checkpoints.newest()
+    shared = read_state(checkpoints.folder / str(newest)).get("shared") if newest else None
+    return SharedResult(**shared) if shared else None
 
 
 def _trained(stored: Mapping[str, Any]) -> Trained | None:

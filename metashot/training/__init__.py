@@ -1,5 +1,6 @@
-"""Training of learners: episodes, schedules, checkpoints that resume to the same bits."""
+"""Training of learners: episodes, supervised classes, schedules, checkpoints that resume to the same bits."""
 
+from .augmentation import augmented as augmented
 from .checkpoints import Checkpoints as Checkpoints
 from .meta_train import Progress as Progress
 from .meta_train import Trained as Trained
@@ -9,3 +10,6 @@ from .meta_train import meta_train as meta_train
 from .schedules import Schedule as Schedule
 from .schedules import constant as constant
 from .schedules import step_decay as step_decay
+from .supervised import Classifier as Classifier
+from .supervised import Pretrained as Pretrained
+from .supervised import pretrain as pretrain

@@ -203,3 +203,27 @@ def test_norms_start_as_is_said() -> None:
 def test_an_unknown_choice_is_refused_with_those_there_are(argument: str) -> None:
     with pytest.raises(LearnerError, match=f"{argument} of Conv4 must be one of .*, .*; got 'else'"):
         Conv4((1, 28, 28), **{argument: "else"})  # type: ignore[arg-type]  # on purpose
+
+
+def test_items_are_normalised_by_the_colours_of_imagenet_when_asked() -> None:
+    plain, normalising = Conv4((3, 16, 16), filters=4).eval(), Conv4((3, 16, 16), filters=4, normalise="imagenet").eval()
+    normalising.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(normalising(x), plain((x - mean[:, None, None]) / deviation[:, None, None]))
+    assert not torch.allclose(normalising(x), plain(x))
+    with pytest.raises(LearnerError, match=r"3 channels; got \(1, 16, 16\)"):
+        Conv4((1, 16, 16), normalise="imagenet")
+
+
+def test_he_starts_convolutions_by_the_fan_out() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Conv4((3, 16, 16), filters=64, initial="he")
+    wanted = (2 / (9 * 64)) ** 0.5
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            assert layer.weight.std().item() == pytest.approx(wanted, rel=0.05)
+            assert layer.weight.abs().max() > 2.5 * wanted  # normal, not uniform
+            assert layer.bias is not None
+            assert layer.bias.abs().max() > 0

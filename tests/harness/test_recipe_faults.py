@@ -68,7 +68,7 @@ def test_the_specimen_itself_is_sound(tmp_path: Path) -> None:
         ("steps = 3", "train.step = 3", "x.toml: unknown key budget.smoke.train.step. Did you mean steps?"),
         ("episodes = 100", "episodez = 100", "x.toml: unknown key evaluate.0.episodez. Did you mean episodes?"),
         ("steps = 100", "lr = 0.1\nsteps = 100", "x.toml: unknown key train.lr. Did you mean train.optimiser.lr?"),
-        ("[data]", "zzz = 1\n[data]", "x.toml: unknown key zzz. Known: backbone, benchmark, budget, data, evaluate, learner, notes, schema, train."),
+        ("[data]", "zzz = 1\n[data]", "x.toml: unknown key zzz. Known: backbone, benchmark, budget, data, evaluate, learner, notes, pretrain, schema, share, train."),
         ("steps = 100", "steps = 100\nschedule = { evry = 1 }", "x.toml: unknown key train.schedule.evry. Did you mean every?"),
         ("steps = 100", 'steps = "100"', 'x.toml: train.steps expects a whole number; found "100" (a text).'),
         ("steps = 100", "steps = 100.0", "x.toml: train.steps expects a whole number; found 100.0 (a number)."),
@@ -112,7 +112,7 @@ def test_all_faults_come_at_once(tmp_path: Path) -> None:
     text = changed("steps = 100", 'step = 100\nshots = "1"').replace("shots = 1\n", "", 1).replace("[data]", "colour = 1\n[data]")
     found = faults(tmp_path, text, "train.qeries=3", "nonsense")
     assert found == [
-        "x.toml: unknown key colour. Known: backbone, benchmark, budget, data, evaluate, learner, notes, schema, train.",
+        "x.toml: unknown key colour. Known: backbone, benchmark, budget, data, evaluate, learner, notes, pretrain, schema, share, train.",
         'x.toml: train.shots expects a whole number of at least 1, or a range [low, high] of two such numbers; found "1" (a text).',
         "x.toml: unknown key train.step. Did you mean steps?",
         "--set: 'nonsense' is not of the form section.key=value, for example train.steps=15000.",
@@ -140,7 +140,7 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
         ("train.step=3", "--set: unknown key train.step. Did you mean steps?"),
         ("trian.steps=3", "--set: unknown key trian. Did you mean train?"),
         ("optimiser.lr=3", "--set: unknown key optimiser. Did you mean train.optimiser?"),
-        ("notes.x=3", "--set: unknown key notes. Known: backbone, data, evaluate, learner, train."),
+        ("notes.x=3", "--set: unknown key notes. Known: backbone, data, evaluate, learner, pretrain, train."),
         ("train.steps=many", '--set: train.steps expects a whole number; found "many" (a text).'),
         ("train.steps=1_0.5", "--set: train.steps expects a whole number; found 10.5 (a number)."),
         ("evaluate.episodes=0", "--set: evaluate.episodes expects a number of at least 1; found 0 (a whole number)."),

@@ -16,25 +16,34 @@ from metashot.testing import parametrize_with_checks, tiny_backbone
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "anil": {"engine": "vmap", "inner_lr": 0.5},
     "boil": {"engine": "vmap", "inner_lr": 0.5},
+    "linear-probe": {"lr": 0.1, "epochs": 30},
+    "logistic": {},
     "maml": {"engine": "vmap"},
     "maml-pp": {"engine": "vmap", "multi_step": 20, "inner_steps": 2},
     "meta-sgd": {"engine": "vmap", "inner_steps": 1},
     "proto-maml": {"engine": "vmap", "inner_steps": 2},
     "protonet": {},
     "reptile": {"engine": "vmap", "inner_lr": 0.02, "test_steps": 10},
+    "ridge": {"penalty": 0.1},
+    "simpleshot": {},
 }
 # Registered name -> what a second small instance has otherwise.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "anil": {"engine": "loop"},
     "boil": {"engine": "loop"},
+    "linear-probe": {"head": "cosine", "hidden": [16], "start": "prototypes", "epochs": 5},
+    "logistic": {"normalise": False, "penalty": 0.1},
     "maml": {"engine": "loop"},
     "maml-pp": {"engine": "loop", "multi_step": 0},
     "meta-sgd": {"engine": "loop", "first_order": True},
     "proto-maml": {"engine": "loop", "first_order": True},
     "reptile": {"engine": "loop", "inner_optimiser": "sgd", "inner_lr": 0.2},
+    "ridge": {"learn_penalty": True},
+    "simpleshot": {"transform": "UN"},
 }
 # Class -> check -> the reason why its promise is not kept.
 EXPECTED: Mapping[str, Mapping[str, str]] = {
+    "LinearProbe": {"check_support_order": "the head is fitted on mini-batches, whose order is drawn by the places of the support items"},
     "Reptile": {"check_support_order": "mini-batches are drawn by place, so in another order they hold other items"},
 }
 
