@@ -17,6 +17,7 @@ _HOMES = {
     "EpisodeSpec": "episodes",
     "Examples": "episodes",
     "FeatureLearner": "learners",
+    "FineTune": "learners",
     "GradientLearner": "learners",
     "ImageStore": "data",
     "Interval": "stats",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from .harness.evaluate import evaluate as evaluate
     from .learners import MAML as MAML
     from .learners import FeatureLearner as FeatureLearner
+    from .learners import FineTune as FineTune
     from .learners import GradientLearner as GradientLearner
     from .learners import Learner as Learner
     from .learners import LearnerTags as LearnerTags
