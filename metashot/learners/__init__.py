@@ -12,5 +12,9 @@ from .gradient import GradientLearner as GradientLearner
 from .layer_groups import LayerGroup as LayerGroup
 from .layer_groups import group_of as group_of
 from .layer_groups import layer_groups as layer_groups
+from .linear_probe import LinearProbe as LinearProbe
+from .logistic import Logistic as Logistic
 from .maml import MAML as MAML
 from .protonet import ProtoNet as ProtoNet
+from .ridge import Ridge as Ridge
+from .simpleshot import SimpleShot as SimpleShot

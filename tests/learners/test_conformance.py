@@ -14,15 +14,25 @@ from metashot.testing import parametrize_with_checks, tiny_backbone
 
 # Registered name -> arguments that make a small instance.
 SMALL: Mapping[str, Mapping[str, Any]] = {
+    "linear-probe": {"lr": 0.1, "epochs": 30},
+    "logistic": {},
     "maml": {"engine": "vmap"},
     "protonet": {},
+    "ridge": {"penalty": 0.1},
+    "simpleshot": {},
 }
 # Registered name -> what a second small instance has otherwise.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "linear-probe": {"head": "cosine", "hidden": [16], "start": "prototypes", "epochs": 5},
+    "logistic": {"normalise": False, "penalty": 0.1},
     "maml": {"engine": "loop"},
+    "ridge": {"learn_penalty": True},
+    "simpleshot": {"transform": "UN"},
 }
 # Class -> check -> the reason why its promise is not kept.
-EXPECTED: Mapping[str, Mapping[str, str]] = {}
+EXPECTED: Mapping[str, Mapping[str, str]] = {
+    "LinearProbe": {"check_support_order": "the head is fitted on mini-batches, whose order is drawn by the places of the support items"}
+}
 
 
 def built_in() -> set[str]:

@@ -57,6 +57,8 @@ LEARNERS = [pytest.param(name, place, id=f"{name}-{place}") for name in sorted(b
 def test_log_of_varying_episodes_is_that_of_one_after_the_other(name: str, place: int) -> None:
     learner, store = instances(name)[place].eval(), unequal_store()
     spec = spec_for(learner)
+    with torch.no_grad():
+        learner.fit_base([(store.fetch(torch.arange(len(store.labels))), torch.from_numpy(store.labels))])
     log: EpisodeLog = evaluate(learner, store, spec, episodes=EPISODES)
     wanted = one_by_one(learner, store, spec)
     shapes = set()
