@@ -25,6 +25,7 @@ OptimiserName = Literal["adam", "sgd"]
 
 HEAD = "head"
 _AT_ONCE = 256  # items embedded at once where the backbone is frozen
+_LEAST = 1e-12  # spread of class means: equal ones give equal logits, not infinite ones
 
 
 class FineTune(Learner):
@@ -51,7 +52,8 @@ class FineTune(Learner):
         weight_decay: of all that moves.
         batch_size: items a step at most; the support set is cut into equal parts. A smaller support set is taken whole.
         augment: small random changes of the support pictures, in every step: any of `flip`, `shift`, `crop`.
-        head_start: `prototypes`: the head begins as the nearest-mean rule on the backbone's features; `random`, as PyTorch begins; `zero`.
+        head_start: `prototypes`: the head begins as the nearest-mean rule on the backbone's features, its squared distances divided by the
+            class means' mean squared distance from their centre; `random`, as PyTorch begins; `zero`.
         batch_norm: `running`: stored statistics. `support`: in training those of the mini-batch, for queries those of the support set
             under the final weights. `transductive`: in training those of the mini-batch, for queries their own.
         statistics: with `running`, whether stored statistics are `frozen`, or `moving`: in groups that train, the mini-batch normalises,
@@ -234,6 +236,10 @@ class FineTune(Learner):
             weight, bias = random_linear([int(support.seed)], z.shape[1], ways, like=z)
         elif self.head_start == "prototypes":
             weight, bias = prototype_linear(z[None], support.y[None], ways)
+            means = weight[0] / 2  # (ways, d)
+            spread = (means - means.mean(0)).square().sum(1).mean()
+            # Features of a network that was not trained for distances may make logits of hundreds, whose loss has no gradient left.
+            weight, bias = weight / spread.clamp_min(_LEAST), bias / spread.clamp_min(_LEAST)
         else:
             weight, bias = torch.zeros(1, ways, z.shape[1]), torch.zeros(1, ways)
         head.weight.copy_(weight[0])
