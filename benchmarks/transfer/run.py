@@ -54,7 +54,10 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     "linear-probe": ("linear-probe", {}),
 }
 BODIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "finetune": ("finetune", {}),
+    "finetune": (
+        "finetune",
+        {"unfreeze": (0, 1, -1), "epochs": (10, 5, 5), "groups": 3, "lr": 0.003, "lr_factor": 0.3, "head_start": "prototypes"},
+    ),
     # Fresh weights need no schedule, and have no running statistics worth the name: all layers at one rate, the support's statistics.
     "scratch": (
         "finetune",

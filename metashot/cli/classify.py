@@ -49,7 +49,7 @@ def classify(
     query
         A folder of pictures, or one picture.
     learner
-        A registered name, package.module:Class or path/to/file.py:Class; protonet if not given.
+        A registered name, package.module:Class or path/to/file.py:Class; simpleshot, the nearest mean of features of length 1, if not given.
     backbone
         Likewise; a trained one that is on this machine if not given.
     set_
@@ -97,7 +97,7 @@ def classify(
     if kept:
         classifier = PictureClassifier.load(support, device=device)
     else:
-        making = Making(learner or "protonet", arguments.get("learner"), backbone, arguments.get("backbone"), size, seed or 0)
+        making = Making(learner or "simpleshot", arguments.get("learner"), backbone, arguments.get("backbone"), size, seed or 0)
         classifier = PictureClassifier.fit(support, making, device=device)
     predictions = classifier.predict(query, folds=folds)
     if save is not None:

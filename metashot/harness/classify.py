@@ -12,7 +12,7 @@ def classify(
     support: Path | str,
     query: Path | str,
     *,
-    learner: str = "protonet",
+    learner: str = "simpleshot",
     backbone: str | None = None,
     learner_arguments: Mapping[str, Any] | None = None,
     backbone_arguments: Mapping[str, Any] | None = None,

@@ -44,7 +44,7 @@ class Making:
         seed: of whatever the learner draws.
     """
 
-    learner: str = "protonet"
+    learner: str = "simpleshot"
     learner_arguments: Mapping[str, Any] | None = None
     backbone: str | None = None
     backbone_arguments: Mapping[str, Any] | None = None

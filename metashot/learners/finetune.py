@@ -14,12 +14,13 @@ from ..errors import LearnerError
 from ..functional import Change, augmented, normalised, prototype_linear, random_linear
 from ..seeding import generator
 from .base import Learner, LearnerTags
-from .finetuned import BatchNorm, FineTuned, Phase
+from .finetuned import BatchNorm, FineTuned, Phase, UnitLength
 from .fresh_weights import forget
 from .layer_groups import LayerGroup, group_of, layer_groups
 
 Start = Literal["trained", "scratch"]
 HeadStart = Literal["random", "prototypes", "zero"]
+Features = Literal["unit", "raw"]
 Statistics = Literal["frozen", "moving"]
 OptimiserName = Literal["adam", "sgd"]
 
@@ -54,6 +55,7 @@ class FineTune(Learner):
         augment: small random changes of the support pictures, in every step: any of `flip`, `shift`, `crop`.
         head_start: `prototypes`: the head begins as the nearest-mean rule on the backbone's features, its squared distances divided by the
             class means' mean squared distance from their centre; `random`, as PyTorch begins; `zero`.
+        features: `unit`: the head gets features of length 1, for which class means are better starts; `raw`: as the backbone gives them.
         batch_norm: `running`: stored statistics. `support`: in training those of the mini-batch, for queries those of the support set
             under the final weights. `transductive`: in training those of the mini-batch, for queries their own.
         statistics: with `running`, whether stored statistics are `frozen`, or `moving`: in groups that train, the mini-batch normalises,
@@ -85,6 +87,7 @@ class FineTune(Learner):
         batch_size: int = 32,
         augment: tuple[Change, ...] = (),
         head_start: HeadStart = "prototypes",
+        features: Features = "unit",
         batch_norm: BatchNorm = "running",
         statistics: Statistics = "frozen",
     ) -> None:
@@ -93,6 +96,7 @@ class FineTune(Learner):
             ("start", start, Start),
             ("optimiser", optimiser, OptimiserName),
             ("head_start", head_start, HeadStart),
+            ("features", features, Features),
             ("batch_norm", batch_norm, BatchNorm),
             ("statistics", statistics, Statistics),
             *(("augment", each, Change) for each in augment),
@@ -119,6 +123,7 @@ class FineTune(Learner):
         self.start, self.unfreeze, self.epochs, self.lr = start, tuple(unfreeze), tuple(epochs), lr
         self.optimiser, self.momentum, self.weight_decay, self.batch_size = optimiser, momentum, weight_decay, batch_size
         self.augment, self.head_start, self.statistics = tuple(augment), head_start, statistics
+        self.features = features
         self._normalise: BatchNorm = batch_norm
         self.batch_norm = batch_norm
 
@@ -139,8 +144,9 @@ class FineTune(Learner):
             forget(backbone.cpu(), int(support.seed))  # on the CPU, so that it is the same for every device
             backbone.to(support.x.device)
         with torch.no_grad():
-            head = self._head(self._features(backbone, support.x), support, ways)
-        network = nn.Sequential(backbone, nn.Flatten(), head)
+            scaling = self._scaling()
+            head = self._head(scaling(self._features(backbone, support.x)), support, ways)
+        network = nn.Sequential(backbone, nn.Flatten(), scaling, head)
         optimiser = self.make_optimiser(network)
         report: list[Phase] = []
         with torch.enable_grad():  # evaluation turns gradients off
@@ -156,9 +162,9 @@ class FineTune(Learner):
             LearnerError: if they belong to another network.
         """
         backbone = deepcopy(self.backbone)
-        inputs = weights["2.weight"].shape[1]
-        head = nn.utils.skip_init(nn.Linear, inputs, ways, device=support.x.device, dtype=weights["2.weight"].dtype)
-        network = nn.Sequential(backbone, nn.Flatten(), head)
+        inputs = weights["3.weight"].shape[1]
+        head = nn.utils.skip_init(nn.Linear, inputs, ways, device=support.x.device, dtype=weights["3.weight"].dtype)
+        network = nn.Sequential(backbone, nn.Flatten(), self._scaling(), head)
         try:
             network.load_state_dict(dict(weights))
         except RuntimeError as error:
@@ -173,7 +179,7 @@ class FineTune(Learner):
             {"params": params, "lr": self.lr * factor, "name": group.name}
             for group, params, factor in zip(self.groups, members, self.factors, strict=True)
         ]
-        groups.append({"params": list(network[2].parameters()), "lr": self.lr, "name": HEAD})
+        groups.append({"params": list(network[-1].parameters()), "lr": self.lr, "name": HEAD})
         if self.optimiser == "sgd":
             return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         return torch.optim.AdamW(groups, lr=self.lr, weight_decay=self.weight_decay)
@@ -198,7 +204,7 @@ class FineTune(Learner):
             for part in self._parts(support, epoch):
                 optimiser.zero_grad(set_to_none=True)
                 with normalised(network, "batch") if self.batch_norm != "running" else nullcontext():
-                    logits = network[2](x[part]) if fixed else network(x[part])
+                    logits = network[1:](x[part]) if fixed else network(x[part])
                 loss = nn.functional.cross_entropy(logits, support.y[part])
                 loss.backward()
                 optimiser.step()
@@ -228,6 +234,9 @@ class FineTune(Learner):
                 with normalised(backbone, "batch"):
                     return backbone(x).flatten(1)  # type: ignore[no-any-return]  # a tensor, as a backbone gives it
             return torch.cat([backbone(chunk).flatten(1) for chunk in x.split(_AT_ONCE)])
+
+    def _scaling(self) -> nn.Module:
+        return UnitLength() if self.features == "unit" else nn.Identity()
 
     def _head(self, z: Tensor, support: Examples, ways: int) -> nn.Linear:
         """The head's start, on features z (s, d)."""

@@ -31,11 +31,19 @@ class Phase:
     losses: tuple[float, ...]
 
 
+class UnitLength(nn.Module):
+    """Features (n, d) brought to length 1; zeros stay zeros."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, d) -> (n, d)."""
+        return nn.functional.normalize(x, dim=-1)
+
+
 class FineTuned(nn.Module):
     """A fine-tuned classifier: (q, *item) -> (q, ways).
 
     Args:
-        network: backbone, flatten, head; in eval mode and frozen.
+        network: backbone, flatten, scaling of features, head; in eval mode and frozen.
         batch_norm: which statistics normalise queries.
         support_x: (s, *item), where those of the support set do.
         report: what each phase did.

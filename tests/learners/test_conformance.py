@@ -14,6 +14,7 @@ from metashot.testing import parametrize_with_checks, tiny_backbone
 
 # Registered name -> arguments that make a small instance.
 SMALL: Mapping[str, Mapping[str, Any]] = {
+    "finetune": {"lr": 0.02},
     "linear-probe": {"lr": 0.1, "epochs": 30},
     "logistic": {},
     "maml": {"engine": "vmap"},
@@ -23,6 +24,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 }
 # Registered name -> what a second small instance has otherwise.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "finetune": {"head_start": "random", "features": "raw", "optimiser": "sgd", "lr": 0.1, "batch_size": 100, "epochs": [2, 2, 2]},
     "linear-probe": {"head": "cosine", "hidden": [16], "start": "prototypes", "epochs": 5},
     "logistic": {"normalise": False, "penalty": 0.1},
     "maml": {"engine": "loop"},
