@@ -64,7 +64,7 @@ def test_more_can_be_cut_than_the_head() -> None:
 
 def test_a_network_that_ends_otherwise_must_name_its_head() -> None:
     body = nn.Sequential(nn.Flatten(), nn.Linear(192, 6), nn.ReLU())
-    with pytest.raises(LearnerError, match="does not end with a linear layer, so its classifier is not found .*head='none'"):
+    with pytest.raises(LearnerError, match=r"does not end with a linear layer, so its classifier is not found .*head='none'"):
         Pretrained(body, (3, 8, 8), preprocessing=plain())
     assert Pretrained(body, (3, 8, 8), preprocessing=plain(), head="none").feature_shape == (6,)
 
@@ -154,7 +154,7 @@ def test_a_file_of_other_weights_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"another network than Sequential: 0.weight has shape \(1,\), not \(4, 3, 3, 3\)"):
         load_weights(small(), file)
     torch.save({}, file)
-    with pytest.raises(CheckpointError, match="0.weight is missing"):
+    with pytest.raises(CheckpointError, match=r"0.weight is missing"):
         load_weights(small(), file)
     torch.save({"x": Path}, file)
     with pytest.raises(CheckpointError, match="cannot be read as weights"):
