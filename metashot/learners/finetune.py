@@ -79,7 +79,7 @@ class FineTune(Learner):
         unfreeze: tuple[int, ...] = (0, 1, -1),
         epochs: tuple[int, ...] = (10, 5, 5),
         groups: int | tuple[tuple[str, ...], ...] = 3,
-        lr: float = 0.003,
+        lr: float = 0.001,
         lr_factor: float | tuple[float, ...] = 0.3,
         optimiser: OptimiserName = "adam",
         momentum: float = 0.9,

@@ -112,7 +112,7 @@ def test_a_frozen_layer_that_moves_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_learner_never_changes_and_the_report_tells_what_moved() -> None:
-    learner = FineTune(Deep(), groups=GROUPS).eval()
+    learner = FineTune(Deep(), groups=GROUPS, lr=0.003).eval()
     before = state(learner)
     tuned = learner.adapt(support(), 3)
     assert moved(before, state(learner)) == set()
