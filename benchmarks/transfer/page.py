@@ -40,7 +40,8 @@ def records(folder: Path = RESULTS) -> list[Record]:
 
 def accuracies(record: Record, count: int | None = None) -> np.ndarray:
     """(n,) proportions, of the first `count` episodes."""
-    return np.array(record["correct"][:count]) / record["questions"]
+    values: np.ndarray = np.array(record["correct"][:count]) / record["questions"]
+    return values
 
 
 def table(found: list[Record]) -> str:
@@ -58,7 +59,7 @@ def table(found: list[Record]) -> str:
             count = min(each["episodes"], base[where]["episodes"])
             if count > 1:
                 paired = mean_difference(accuracies(each, count) - accuracies(base[where], count))
-                difference = f"{100 * paired.estimate:+.2f} ± {100 * paired.half_width:.2f} ({count:,})"
+                difference = f"{100 * paired.difference:+.2f} ± {100 * paired.half_width:.2f} ({count:,})"
         short = "" if each["episodes"] == each["of"] else f" of {each['of']:,}"
         seen = " (seen)" if each["seen"] else ""
         lines.append(

@@ -49,7 +49,7 @@ def classify(
     query
         A folder of pictures, or one picture.
     learner
-        A registered name, package.module:Class or path/to/file.py:Class; simpleshot, the nearest mean of features of length 1, if not given.
+        A registered name, package.module:Class or path/to/file.py:Class; simpleshot, the nearest mean of unit features, if not given.
     backbone
         Likewise; a trained one that is on this machine if not given.
     set_
