@@ -27,6 +27,7 @@ PAGE = ROOT / "docs" / "which-one.md"
 FIGURES = ROOT / "docs" / "figures"
 ORDER = ("protonet", "simpleshot", "ridge", "linear-probe", "finetune", "scratch")
 BASE = "simpleshot"  # differences are to this one
+_PLOTS = "![Accuracy against shots](figures/transfer-shots.png)\n\n![Accuracy against seconds an episode](figures/transfer-time.png)\n"
 _BLOCK = re.compile(r"(<!-- transfer -->\n).*?(<!-- /transfer -->)", re.DOTALL)
 
 Record = dict[str, Any]
@@ -73,7 +74,7 @@ def table(found: list[Record]) -> str:
 def rendered(text: str, folder: Path = RESULTS) -> str:
     """The page with its table filled; as it is while there are no results."""
     found = records(folder)
-    return _BLOCK.sub(lambda match: f"{match[1]}\n{table(found)}\n{match[2]}", text) if found else text
+    return _BLOCK.sub(lambda match: f"{match[1]}\n{table(found)}\n{_PLOTS}\n{match[2]}", text) if found else text
 
 
 def draw(found: list[Record], axis: str) -> "Figure":
