@@ -121,6 +121,8 @@ class PictureClassifier:
         notes = [f"Note: {name} is also labelled, as {other}: that it is told right says nothing." for name, other in both[:3]]
         if len(both) > 3:
             notes.append(f"Note: {len(both) - 3} more pictures are labelled too.")
+        if self.learner.tags().ways is not None:
+            notes.append(f"Note: {self.making.learner} is made for meta-training on many tasks, which it has not had here.")
         if pictures.unread:
             notes.append(
                 f"Note: {len(pictures.unread)} files that are not called like pictures were left alone, {pictures.unread[0]} first."
@@ -246,7 +248,8 @@ def _changed(making: Making, **fields: Any) -> Making:
 
 def _own_size(making: Making) -> int:
     """The shorter side that the backbone resizes to, so that a picture is resized once; 84 for a backbone without preprocessing."""
-    backbone = _backbone(making, (3, _SIZE, _SIZE), trained=False)
+    with seeded(making.seed, "initial weights"):
+        backbone = _backbone(making, (3, _SIZE, _SIZE), trained=False)
     return backbone.preprocessing.resize if isinstance(backbone, Pretrained) else _SIZE
 
 

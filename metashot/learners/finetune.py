@@ -203,8 +203,7 @@ class FineTune(Learner):
                 x = augmented(support.x, self.augment, generator(support.seed, "augment", epoch))
             for part in self._parts(support, epoch):
                 optimiser.zero_grad(set_to_none=True)
-                with normalised(network, "batch") if self.batch_norm != "running" else nullcontext():
-                    logits = network[1:](x[part]) if fixed else network(x[part])
+                logits = network[1:](x[part]) if fixed else self._logits(network, x[part])
                 loss = nn.functional.cross_entropy(logits, support.y[part])
                 loss.backward()
                 optimiser.step()
@@ -217,6 +216,24 @@ class FineTune(Learner):
             epochs=self.epochs[phase],
             losses=tuple(torch.stack(losses).tolist()) if losses else (),
         )
+
+    def _logits(self, network: nn.Sequential, x: Tensor) -> Tensor:
+        """Logits of one mini-batch in training.
+
+        Raises:
+            LearnerError: if it is one item, and should be normalised by itself.
+        """
+        try:
+            with normalised(network, "batch") if self.batch_norm != "running" else nullcontext():
+                logits: Tensor = network(x)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise LearnerError(
+                f"A mini-batch of {len(x)} has no statistics to normalise by. Raise batch_size (now {self.batch_size}), or leave "
+                "batch_norm at 'running' and statistics at 'frozen'."
+            ) from error
+        return logits
 
     def _parts(self, support: Examples, epoch: int) -> Iterator[Tensor]:
         """The positions of each mini-batch of one epoch."""

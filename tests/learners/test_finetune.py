@@ -273,6 +273,12 @@ def test_wrong_arguments_are_told(options: dict[str, Any], message: str) -> None
         FineTune(Deep(), **options)
 
 
+@pytest.mark.parametrize("options", [{"batch_norm": "support"}, {"statistics": "moving", "unfreeze": (-1, -1, -1)}])
+def test_a_mini_batch_of_one_cannot_normalise_itself(options: dict[str, Any]) -> None:
+    with pytest.raises(LearnerError, match=r"A mini-batch of 1 has no statistics to normalise by. Raise batch_size \(now 1\)"):
+        FineTune(Deep(), batch_size=1, **options).adapt(support(), 3)
+
+
 # --- layer groups
 
 
