@@ -17,6 +17,7 @@ _HOMES = {
     "EpisodeSpec": "episodes",
     "Examples": "episodes",
     "FeatureLearner": "learners",
+    "FineTune": "learners",
     "GradientLearner": "learners",
     "ImageStore": "data",
     "Interval": "stats",
@@ -26,10 +27,12 @@ _HOMES = {
     "Logistic": "learners",
     "MAML": "learners",
     "MetashotError": "errors",
+    "PictureClassifier": "harness.picture_classifier",
     "Predictor": "learners",
     "ProtoNet": "learners",
     "Ridge": "learners",
     "SimpleShot": "learners",
+    "classify": "harness.classify",
     "evaluate": "harness.evaluate",
     "generator": "seeding",
     "interval": "stats",
@@ -54,9 +57,12 @@ if TYPE_CHECKING:
     from .episodes import EpisodeSpec as EpisodeSpec
     from .episodes import Examples as Examples
     from .errors import MetashotError as MetashotError
+    from .harness.classify import classify as classify
     from .harness.evaluate import evaluate as evaluate
+    from .harness.picture_classifier import PictureClassifier as PictureClassifier
     from .learners import MAML as MAML
     from .learners import FeatureLearner as FeatureLearner
+    from .learners import FineTune as FineTune
     from .learners import GradientLearner as GradientLearner
     from .learners import Learner as Learner
     from .learners import LearnerTags as LearnerTags

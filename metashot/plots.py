@@ -101,6 +101,45 @@ def draw_episode(store: "ImageStore", plan: "EpisodePlan", row: int = 0, *, titl
     return figure
 
 
+def draw_predictions(images: npt.NDArray[np.uint8], texts: Sequence[str]) -> "Figure":
+    """Pictures in rows, each under its text.
+
+    Args:
+        images: (n, 1 or 3, height, width) uint8.
+        texts: n, a class and how sure it is, for example.
+
+    Raises:
+        DataError: if there are no pictures, or not as many as texts.
+        MetashotError: if matplotlib is not installed.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    if not len(images) or len(images) != len(texts):
+        raise DataError(f"Each of at least one picture needs a text; got {len(images)} pictures and {len(texts)} texts.")
+    shown = [_shortened(text) for text in texts]
+    panel_height, panel_width = _panel(*images.shape[2:])
+    cell_width = max(panel_width, round(max(map(_letters, shown)) * _ADVANCE)) + _MARGIN
+    cell_height = panel_height + _HEAD
+    columns = min(len(images), max(1, round((len(images) * cell_height / cell_width) ** 0.5)))
+    rows = -(-len(images) // columns)
+    width, height = columns * cell_width + _MARGIN, rows * cell_height + _MARGIN
+    if width * height > _MOST_PIXELS:
+        raise DataError(f"{len(images)} pictures make one of {width} x {height} pixels; draw fewer.")
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
+    figure.set_layout_engine("none")  # whatever somebody's settings ask for
+    axes = figure.add_axes((0, 0, 1, 1), label="pictures")
+    axes.set_axis_off()
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    style: dict[str, Any] = {"family": "DejaVu Sans Mono", "size": _FONT * 72 / _DPI, "color": "black", "parse_math": False}
+    for position, (image, text) in enumerate(zip(images, shown, strict=True)):
+        row, column = divmod(position, columns)
+        left, top = _MARGIN + column * cell_width, row * cell_height + _HEAD
+        _show(axes, image, (left, left + panel_width, top + panel_height, top))
+        axes.text(left, top - _GAP, text, va="bottom", **style)
+    return figure
+
+
 def draw_curves(rows: Sequence[Mapping[str, float | str]]) -> "Figure":
     """How a training went: loss on the left, validation accuracy on the right, by step.
 

@@ -18,6 +18,7 @@ PACKAGE = REPOSITORY / "metashot"
 MOST_LINES = 400
 EMPTY_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
 READS_PICKLES = "data/unpickling.py"
+READS_WEIGHTS = "backbones/pretrained.py"
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 PRINTERS = ("cli.py", "cli/", "harness/report.py")
 
@@ -92,15 +93,25 @@ def names_that_say_nothing(package: Path) -> list[str]:
     return [file.name for file in sorted(package.rglob("*")) if file.stem in EMPTY_NAMES]
 
 
+def reads_weights_only(call: ast.Call) -> bool:
+    """Whether a call is told `weights_only=True`, as a constant."""
+    told = [keyword.value for keyword in call.keywords if keyword.arg == "weights_only"]
+    return any(isinstance(value, ast.Constant) and value.value is True for value in told)
+
+
 def unsafe_reading(package: Path) -> list[str]:
     """Imports of picklers, uses of `torch.load`, and every `allow_pickle` that is not the constant False.
 
     The one reader of pickles subclasses `Unpickler` and gives exact names their meaning; it may import the module and call nothing of it.
+    The one reader of foreign weights may call `torch.load` with the constant `weights_only=True`, which reads tensors and nothing else.
     """
     faults = []
     for name, tree in parsed(package):
+        restricted = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call) and reads_weights_only(node)]
         for node in ast.walk(tree):
             match node:
+                case ast.Attribute() if name == READS_WEIGHTS and node in restricted:
+                    unsafe = False
                 case ast.Import(names=[ast.alias(name="pickle")]) if name == READS_PICKLES:
                     unsafe = False
                 case ast.Attribute(value=ast.Name(id="pickle"), attr=attr) if attr not in ("Unpickler", "UnpicklingError"):
@@ -155,6 +166,8 @@ def test_the_package_keeps_its_promises(check: Callable[[Path], list[str]]):
         (unsafe_reading, "data/unpickling.py", "import pickle\nx = pickle.loads(b'N.')"),
         (unsafe_reading, "data/unpickling.py", "from pickle import loads"),
         (unsafe_reading, "data/store.py", "import torch\nx = torch.load('weights.pt', weights_only=True)"),
+        (unsafe_reading, "backbones/pretrained.py", "import torch\nx = torch.load('weights.pt', weights_only=False)"),
+        (unsafe_reading, "backbones/pretrained.py", "import torch\nx = torch.load('weights.pt')"),
         (unsafe_reading, "data/store.py", "from torch import load"),
         (unsafe_reading, "data/store.py", "import numpy as np\nx = np.load('x.npy', allow_pickle=bool(1))"),
         (prints, "learners/protonet.py", "def adapt():\n    print('adapting')"),
@@ -178,6 +191,7 @@ def test_a_broken_promise_is_seen(check: Callable[[Path], list[str]], file: str,
         (long_files, "long.py", "x = 1\n" * MOST_LINES),
         (names_that_say_nothing, "data/common_voice.py", ""),
         (unsafe_reading, "data/store.py", "import json, numpy as np\nx = json.load(f)\ny = np.load(f, allow_pickle=False)"),
+        (unsafe_reading, "backbones/pretrained.py", "import torch\nx = torch.load('weights.pt', weights_only=True)"),
         (prints, "cli.py", "print('a table')"),
     ],
 )

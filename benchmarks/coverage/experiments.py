@@ -43,6 +43,11 @@ IMAGES = {**NAIVE, "query images only": first_of(comparators.query_clustered), "
 CLASSES = {**NAIVE, "images": ours("images"), "classes": ours("classes")}
 
 
+def stream(experiment: str, purpose: str, index: int) -> np.random.Generator:
+    """Random numbers of one replicate, or one part of the truth, of an experiment."""
+    return np.random.default_rng([crc32(experiment.encode()), crc32(purpose.encode()), index])
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One world, one kind of episode, several estimators.
@@ -69,7 +74,7 @@ class Experiment:
     folded_episodes: int = 2000
 
     def random(self, purpose: str, index: int) -> np.random.Generator:
-        return np.random.default_rng([crc32(self.name.encode()), crc32(purpose.encode()), index])
+        return stream(self.name, purpose, index)
 
     def replicate(self, index: int) -> dict[str, Found]:
         """`<episodes>|<estimator>` -> what was found."""
@@ -110,10 +115,9 @@ class Scores:
     simulate: Callable[[np.random.Generator], dict[str, Found]]
     truth: float
     replicates: int
-    random = Experiment.random
 
     def replicate(self, index: int) -> dict[str, Found]:
-        return self.simulate(self.random("replicate", index))
+        return self.simulate(stream(self.name, "replicate", index))
 
     def true_value(self) -> tuple[float, float]:
         return self.truth, 0.0

@@ -30,7 +30,7 @@ def resumed(path: Path, experiment: Any) -> dict[str, Any]:
     truth, error = experiment.true_value()
     about = {"name": experiment.name, "what": experiment.what}
     if isinstance(experiment, Experiment):
-        about |= {"ways": experiment.spec.ways, "shots": experiment.spec.shots, "queries": experiment.spec.queries}  # type: ignore[dict-item]  # ints
+        about |= {"ways": experiment.spec.ways, "shots": experiment.spec.shots, "queries": experiment.spec.queries}
     return {
         "schema": 1,
         **about,

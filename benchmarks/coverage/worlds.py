@@ -75,7 +75,7 @@ def centred_mean(support: np.ndarray, query: np.ndarray) -> np.ndarray:
     parts = []
     for items in (support, query):
         flat = items.reshape(len(items), -1, items.shape[-1])
-        spread = flat.std(1) if flat.shape[1] > 1 else 1
+        spread = flat.std(1) if flat.shape[1] > 1 else np.ones(flat[:, 0].shape)
         parts.append((items - flat.mean(1)[:, None, None]) / spread[:, None, None])
     return nearest_mean(*parts)
 
@@ -88,7 +88,8 @@ def weighted(weights: np.ndarray) -> Learner:
 def _nearest(means: np.ndarray, query: np.ndarray) -> np.ndarray:
     n, w, m, d = query.shape
     products = np.matmul(query.reshape(n, w * m, d), means.transpose(0, 2, 1))  # (n, w m, w)
-    return ((means**2).sum(2)[:, None] - 2 * products).argmin(2).reshape(n, w, m)
+    nearest: np.ndarray = ((means**2).sum(2)[:, None] - 2 * products).argmin(2).reshape(n, w, m)
+    return nearest
 
 
 def answers(learner: Learner, features: np.ndarray, plan: EpisodePlan) -> np.ndarray:
@@ -192,7 +193,8 @@ def additive_pool(random: np.random.Generator, classes: np.ndarray, size: int) -
     def answer(plan: EpisodePlan, random: np.random.Generator) -> np.ndarray:
         chance = 0.65 + classes[plan.classes][..., None] + as_query[plan.query] + as_support[plan.support].mean(2)[..., None]
         chance = chance + random.uniform(-0.05, 0.05, len(plan))[:, None, None]
-        return random.random(chance.shape) < chance
+        right: np.ndarray = random.random(chance.shape) < chance
+        return right
 
     none, own = np.full(c, -1), np.arange(c)
     pool = Pool(np.full(c, size), own, none, np.arange(c * size), answer)

@@ -1,5 +1,7 @@
 """Pure tensor mathematics, one idea a file."""
 
+from .augmentation import Change as Change
+from .augmentation import augmented as augmented
 from .batch_norm import Source as Source
 from .batch_norm import Statistics as Statistics
 from .batch_norm import normalised as normalised

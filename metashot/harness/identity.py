@@ -5,7 +5,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -101,4 +101,6 @@ def _told(value: object) -> object:
         return [str(value.dtype), list(value.shape), sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
     if inspect.isfunction(value) or inspect.isclass(value) or inspect.isbuiltin(value):
         return value.__qualname__
+    if isinstance(value, partial):
+        return [_told(value.func), list(value.args), sorted(value.keywords.items())]
     raise TypeError(f"a {type(value).__name__} cannot be told from another")

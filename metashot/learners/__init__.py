@@ -7,7 +7,13 @@ from .base import LearnerTags as LearnerTags
 from .base import Predictor as Predictor
 from .base import answered as answered
 from .boil import BOIL as BOIL
+from .finetune import FineTune as FineTune
+from .finetuned import FineTuned as FineTuned
+from .finetuned import Phase as Phase
 from .gradient import GradientLearner as GradientLearner
+from .layer_groups import LayerGroup as LayerGroup
+from .layer_groups import group_of as group_of
+from .layer_groups import layer_groups as layer_groups
 from .linear_probe import LinearProbe as LinearProbe
 from .logistic import Logistic as Logistic
 from .maml import MAML as MAML

