@@ -4,7 +4,8 @@
 
 A block between `<!-- results: RUN... -->` and `<!-- /results -->` is replaced by the table of those runs, named relative to
 benchmarks/results (a `*` matches any folder); `<!-- accuracy: RUN -->...<!-- /accuracy -->` by the accuracy of its first cell, with its
-interval; one between `<!-- coverage: EXPERIMENT... -->` and `<!-- /coverage -->` by the table of those experiments;
+interval; `<!-- scopes: RUN -->...<!-- /scopes -->` by that accuracy with its interval in every scope; one between
+`<!-- coverage: EXPERIMENT... -->` and `<!-- /coverage -->` by the table of those experiments;
 `<!-- value: FILE KEY | KEY... -->...<!-- /value -->` by that entry of a JSON file. The picture named in
 `<!-- picture: FILE EXPERIMENT... -->` is drawn beside the document.
 With --check nothing is written, and the exit status is 1 if a file is not what its results give.
@@ -20,11 +21,13 @@ from types import ModuleType
 
 from metashot.harness.report import COLUMNS, Row, markdown_table, rows
 from metashot.harness.result import Result
+from metashot.stats import EpisodeLog, all_intervals, scope_line
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 _BLOCK = re.compile(r"(<!-- results: ([^>]*?) -->\n).*?(<!-- /results -->)", re.DOTALL)
 _ACCURACY = re.compile(r"(<!-- accuracy: (\S+) -->).*?(<!-- /accuracy -->)")
+_SCOPES = re.compile(r"(<!-- scopes: (\S+) -->).*?(<!-- /scopes -->)")
 _COVERAGE = re.compile(r"(<!-- coverage: ([^>]*?) -->\n).*?(<!-- /coverage -->)", re.DOTALL)
 _PICTURE = re.compile(r"<!-- picture: (\S+) ([^>]*?) -->")
 _VALUE = re.compile(r"(<!-- value: (\S+) ([^>]*?) -->).*?(<!-- /value -->)")
@@ -47,10 +50,16 @@ def rendered(text: str, results: Path = RESULTS) -> str:
         (run,) = results.glob(match[2])
         return f"{match[1]}{rows(Result.load(run))[0].texts[COLUMNS.index('accuracy %')]}{match[3]}"
 
+    def scopes(match: re.Match[str]) -> str:
+        (run,) = results.glob(match[2])
+        result = Result.load(run)
+        log = EpisodeLog.load(run / result.cells[0].log)
+        return f"{match[1]}{scope_line(all_intervals(log, transductive=result.tags['transductive']))}{match[3]}"
+
     def value(match: re.Match[str]) -> str:
         entry = json.loads((results / match[2]).read_text())
         for key in match[3].split("|"):
-            entry = entry[key.strip()]
+            entry = entry[int(key) if isinstance(entry, list) else key.strip()]
         if isinstance(entry, float):
             entry = f"{entry:,.0f}" if abs(entry) >= 100 else f"{entry:.3g}"
         return f"{match[1]}{entry if isinstance(entry, str) else f'{entry:,}'}{match[4]}"
@@ -58,7 +67,7 @@ def rendered(text: str, results: Path = RESULTS) -> str:
     def coverage(match: re.Match[str]) -> str:
         return f"{match[1]}\n{tables().coverage_table(results / 'coverage', match[2].split())}\n{match[3]}"
 
-    return _VALUE.sub(value, _ACCURACY.sub(accuracy, _COVERAGE.sub(coverage, _BLOCK.sub(table, text))))
+    return _VALUE.sub(value, _SCOPES.sub(scopes, _ACCURACY.sub(accuracy, _COVERAGE.sub(coverage, _BLOCK.sub(table, text)))))
 
 
 def pictures(text: str, results: Path = RESULTS) -> dict[str, str]:

@@ -14,6 +14,7 @@ from .result import CellResult, Result, SavedInterval, size_name
 COLUMNS = ("benchmark", "learner", "accuracy %", "± over", "episodes", "published", "difference", "batch norm", "budget", "seed")
 _NUMERIC = {"accuracy %", "episodes", "published", "difference"}
 _NONE = "–"
+_LENGTHS = ("pretrain.epochs", "pretrain.steps", "train.steps")
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,17 @@ def _row(result: Result, cell: CellResult) -> Row:
         str(figure) if figure else _NONE,
         f"{100 * (cell.estimate - figure.accuracy):+.2f}" if figure else _NONE,
         result.batch_norm + (" (transductive)" if result.tags["transductive"] and result.batch_norm != "transductive" else ""),
-        result.budget if result.budget == "full" else f"{result.budget} (short)",
+        _budget(result),
         str(result.seed),
     )
     return Row(texts, tuple(_notes(result, cell, scope)), _figures(cell, figure) if figure else (), tuple(_details(cell)))
+
+
+def _budget(result: Result) -> str:
+    """The budget, marked where it is short of the recipe, and changed lengths of training."""
+    lengths = [f"{key}={result.overrides[key]}" for key in _LENGTHS if key in result.overrides]
+    marks = ([] if result.budget == "full" else ["short"]) + lengths
+    return f"{result.budget} ({', '.join(marks)})" if marks else result.budget
 
 
 def _details(cell: CellResult) -> list[str]:

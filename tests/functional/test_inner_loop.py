@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metashot.functional import Weights, inner_loop
+from metashot.functional import Weights, adaptive_inner_loop, inner_loop
 
 RATE = 0.3
 
@@ -16,7 +16,7 @@ def draw(*shape: int) -> Tensor:
 
 
 def last(
-    loss: Callable[[Weights], Tensor], weights: Weights, *, steps: int, rate: Tensor | float = RATE, first_order: bool = False
+    loss: Callable[[Weights, int], Tensor], weights: Weights, *, steps: int, rate: Tensor | float = RATE, first_order: bool = False
 ) -> Weights:
     *_, weights = inner_loop(loss, weights, steps=steps, rate=lambda step, name: rate, first_order=first_order)
     return weights
@@ -29,7 +29,7 @@ class Regression:
         self.x, self.y = draw(items, features), draw(items)
         self.a, self.b = self.x.T @ self.x / items, self.x.T @ self.y / items
 
-    def loss(self, weights: Weights) -> Tensor:
+    def loss(self, weights: Weights, step: int = 0) -> Tensor:
         return (self.x @ weights["w"] - self.y).square().mean() / 2
 
     def gradient(self, w: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class Classification:
     def __init__(self, ways: int = 3, items: int = 6, features: int = 4) -> None:
         self.x, self.y = draw(items, features), torch.arange(items) % ways
 
-    def loss(self, weights: Weights) -> Tensor:
+    def loss(self, weights: Weights, step: int = 0) -> Tensor:
         return nn.functional.cross_entropy(self.x @ weights["w"].T, self.y)
 
     def gradient(self, w: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ def test_a_rate_gets_its_gradient(first_order: bool) -> None:
 def test_rates_are_asked_for_by_name_and_step() -> None:
     rates = {("a", 0): 0.1, ("a", 1): 0.2, ("b", 0): 0.0, ("b", 1): torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64)}
     a, b = draw(3), draw(3)
-    path = list(inner_loop(lambda w: (w["a"] * w["b"]).sum(), {"a": a, "b": b}, steps=2, rate=lambda step, name: rates[name, step]))
+    path = list(inner_loop(lambda w, step: (w["a"] * w["b"]).sum(), {"a": a, "b": b}, steps=2, rate=lambda step, name: rates[name, step]))
     torch.testing.assert_close(path[0], {"a": a - 0.1 * b, "b": b})
     torch.testing.assert_close(path[1], {"a": path[0]["a"] - 0.2 * b, "b": b - rates["b", 1] * path[0]["a"]})
 
@@ -148,7 +148,7 @@ def test_under_vmap_it_is_one_loop_for_each_episode(first_order: bool) -> None:
     supports, query, w = [Regression(), Regression(), Regression()], Regression(), draw(4).requires_grad_()
 
     def outcome(x: Tensor, y: Tensor) -> Tensor:
-        moved = last(lambda now: (x @ now["w"] - y).square().mean() / 2, {"w": w}, steps=2, first_order=first_order)
+        moved = last(lambda now, step: (x @ now["w"] - y).square().mean() / 2, {"w": w}, steps=2, first_order=first_order)
         return query.loss(moved)
 
     together = torch.func.vmap(outcome)(torch.stack([each.x for each in supports]), torch.stack([each.y for each in supports]))
@@ -168,3 +168,31 @@ def test_nothing_that_it_is_given_changes() -> None:
     assert w.grad is None
     w.data.add_(1)
     assert not torch.equal(w, before)  # the comparison can fail
+
+
+def test_the_loss_is_told_the_step() -> None:
+    weights, seen = {"w": torch.zeros(2, dtype=torch.float64)}, []
+
+    def loss(now: Weights, step: int) -> Tensor:
+        seen.append(step)
+        return (now["w"] * torch.tensor([1.0, float(step)], dtype=torch.float64)).sum()
+
+    *_, moved = inner_loop(loss, weights, steps=3, rate=lambda step, name: 1.0)
+    assert seen == [0, 1, 2]
+    assert moved["w"].tolist() == [-3.0, -3.0]
+
+
+def test_the_adaptive_loop_is_adam_without_momentum() -> None:
+    start, scales = torch.tensor([0.3, -2.0, 5.0], dtype=torch.float64), torch.tensor([1.0, 0.1, 30.0], dtype=torch.float64)
+
+    def loss(w: Tensor, step: int) -> Tensor:
+        return ((w - step) ** 2 * scales).sum()
+
+    ours = list(adaptive_inner_loop(lambda now, step: loss(now["w"], step), {"w": start}, steps=4, rate=0.1))
+    theirs = start.clone().requires_grad_()
+    adam = torch.optim.Adam([theirs], lr=0.1, betas=(0.0, 0.999))
+    for step, now in enumerate(ours):
+        adam.zero_grad()
+        loss(theirs, step).backward()
+        adam.step()
+        torch.testing.assert_close(now["w"], theirs.detach())

@@ -117,6 +117,18 @@ def test_what_weakens_a_row_leaves_a_visible_mark(change: dict[str, Any], column
 
 
 @pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"overrides": {"train.steps": 300}}, "full (train.steps=300)"),
+        ({"overrides": {"train.steps": 300}, "budget": "cpu"}, "cpu (short, train.steps=300)"),
+        ({"overrides": {"learner.inner_lr": 0.1}}, "full"),
+    ],
+)
+def test_a_changed_length_of_training_stands_beside_the_budget(changes: dict[str, Any], text: str) -> None:
+    assert _texts(rows(_result().model_copy(update=changes))[0])["budget"] == text
+
+
+@pytest.mark.parametrize(
     ("cell", "changes", "mark"),
     [
         ({"queries": 5}, {}, "omniglot-5w1s (5 queries)"),
