@@ -43,7 +43,7 @@ def test_cells_of_the_same_episodes_are_paired(sides: Any) -> None:
     (found,) = compare_runs(a, b)
     logs = [EpisodeLog.load(side.folder / side.result.cells[0].log) for side in (a, b)]
     assert [len(log) for log in logs] == [70, 100]
-    assert found.comparison == compare(*logs)
+    assert found.comparison == compare(*logs, scope="episodes")
     assert found.comparison is not None
     assert found.comparison.n_episodes == 70
     assert str(found).startswith(f"glyphs-3w1s, {found.a} - {found.b}: {100 * found.comparison.difference:+.2f} ± ")
