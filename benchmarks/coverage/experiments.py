@@ -144,11 +144,11 @@ def fresh(sizes: Sequence[int] | np.ndarray, *, groups: np.ndarray | None = None
     return draw
 
 
-def transductive(learner: worlds.Learner) -> Draw:
+def transductive(learner: worlds.Learner, size: int = 600) -> Draw:
     """New images of the fixed classes, for a learner that sees the queries together."""
 
     def draw(random: np.random.Generator) -> list[worlds.Pool]:
-        pool, features = worlds.proto_pool(random, worlds.fixed_classes(), np.full(20, 600))
+        pool, features = worlds.proto_pool(random, worlds.fixed_classes(), np.full(20, size))
         return [pool.asking(learner, features)]
 
     return draw
@@ -242,12 +242,17 @@ SHORT, FULL = (150, 600, 2000), (150, 600, 2000, 10_000)
 ONE, FIVE = EpisodeSpec(5, 1, 15), EpisodeSpec(5, 5, 15)
 FOLDS = {"folds": ours("images", method="folds")}
 _OMNIGLOT = {"images": ours("images"), **NAIVE}
+_TRANSDUCTIVE = {**NAIVE, "images": ours("images"), "images, transductive": ours("images", transductive=True)}
+_SEES_QUERIES = (
+    ("refined", "means refined by the queries", worlds.refined_mean),
+    ("centred", "queries normalised together", worlds.centred_mean),
+)
 
 
 def experiments() -> list[Any]:
     """All experiments, those that another simulation can be set beside first."""
     return [
-        Experiment("images-proto-1shot", "20 classes of 600, 1 shot", fixed([600] * 20), ONE, FULL, IMAGES, folded=FOLDS),
+        Experiment("images-proto-1shot", "20 classes of 600, 1 shot", fixed([600] * 20), ONE, FULL, IMAGES, 330, folded=FOLDS),
         Experiment(
             "classes-proto-1shot",
             "20 new classes of 600, 1 shot",
@@ -255,10 +260,12 @@ def experiments() -> list[Any]:
             ONE,
             FULL[1:],
             {**CLASSES, "clustered by class": first_of(comparators.clustered_by_class)},
+            380,
+            truth=worlds.proto_truth,
         ),
-        Experiment("images-proto-5shot", "20 classes of 600, 5 shots", fixed([600] * 20), FIVE, FULL, IMAGES, 120, folded=FOLDS),
+        Experiment("images-proto-5shot", "20 classes of 600, 5 shots", fixed([600] * 20), FIVE, FULL, IMAGES, 240, folded=FOLDS),
         Experiment(
-            "images-additive", "20 classes of 600, exact truth", additive, ONE, FULL, IMAGES, 120, truth=float(0.65 + _ADDITIVE.mean())
+            "images-additive", "20 classes of 600, exact truth", additive, ONE, FULL, IMAGES, 240, truth=float(0.65 + _ADDITIVE.mean())
         ),
         Scores("seeds-crossed", "600 shared episodes, normal effects", crossed_runs, 0.65, 1000),
         *(
@@ -309,19 +316,29 @@ def not_in_the_specification() -> list[Any]:
     found += [
         Experiment(
             f"transductive-{name}-{k}shot",
-            what,
+            f"{what}, {k} shot{'s' if k > 1 else ''}",
             transductive(learner),
             EpisodeSpec(5, k, 15),
             (600, 2000),
-            {**NAIVE, "images": ours("images"), "images, transductive": ours("images", transductive=True)},
-            100,
+            _TRANSDUCTIVE,
+            300,
             folded=FOLDS,
         )
-        for name, what, learner in (
-            ("refined", "means refined by the queries", worlds.refined_mean),
-            ("centred", "queries normalised together", worlds.centred_mean),
-        )
+        for name, what, learner in _SEES_QUERIES
         for k in (1, 5)
+    ]
+    found += [
+        Experiment(
+            f"transductive-{name}-small-{m}queries",
+            f"{what}, 20 classes of 20, {m + 1} used",
+            transductive(learner, 20),
+            EpisodeSpec(5, 1, m),
+            (600, 2000),
+            _TRANSDUCTIVE,
+            300,
+        )
+        for name, what, learner in _SEES_QUERIES
+        for m in (5, 15)
     ]
     found += [
         Experiment(
@@ -334,12 +351,23 @@ def not_in_the_specification() -> list[Any]:
             300,
             truth=worlds.proto_truth,
         )
-        for c, size in ((7, 100), (10, 100), (16, 100), (64, 100), (423, 20))
+        for c, size in ((6, 100), (7, 100), (10, 100), (16, 100), (64, 100), (423, 20))
+    ]
+    found += [
+        Experiment(
+            "classes-20-10way",
+            "20 new classes, 10 ways",
+            fresh([100] * 20),
+            EpisodeSpec(10, 1, 15),
+            (600, 2000),
+            {"classes": ours("classes"), **NAIVE},
+            300,
+        )
     ]
     found += [
         Experiment(
             f"groups-{c}-in-{g}-{share:g}",
-            f"{c} new classes in {g} new groups",
+            f"{c} new classes in {g} new groups that share {share:.0%}",
             fresh([50 if c == 160 else 20] * c, groups=alphabets(c, g), share=share),
             ONE,
             (600, 2000),

@@ -6,7 +6,7 @@ A block between `<!-- results: RUN... -->` and `<!-- /results -->` is replaced b
 benchmarks/results (a `*` matches any folder); `<!-- accuracy: RUN -->...<!-- /accuracy -->` by the accuracy of its first cell, with its
 interval; `<!-- scopes: RUN -->...<!-- /scopes -->` by that accuracy with its interval in every scope; one between
 `<!-- coverage: EXPERIMENT... -->` and `<!-- /coverage -->` by the table of those experiments;
-`<!-- value: FILE KEY | KEY... -->...<!-- /value -->` by that entry of a JSON file. The picture named in
+`<!-- value: FILE KEY | KEY... -->...<!-- /value -->` (in tables: `KEY / KEY`) by that entry of a JSON file. The picture named in
 `<!-- picture: FILE EXPERIMENT... -->` is drawn beside the document.
 With --check nothing is written, and the exit status is 1 if a file is not what its results give.
 """
@@ -58,7 +58,7 @@ def rendered(text: str, results: Path = RESULTS) -> str:
 
     def value(match: re.Match[str]) -> str:
         entry = json.loads((results / match[2]).read_text())
-        for key in match[3].split("|"):
+        for key in re.split(r"\s*\|\s*|\s+/\s+", match[3]):  # in a table a slash, since a bar ends a cell
             entry = entry[int(key) if isinstance(entry, list) else key.strip()]
         if isinstance(entry, float):
             entry = f"{entry:,.0f}" if abs(entry) >= 100 else f"{entry:.3g}"

@@ -1,6 +1,8 @@
 """Small logs, made by hand or drawn, and the simulated worlds of the coverage benchmark."""
 
 import importlib.util
+import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,8 +15,6 @@ _WORLDS = Path(__file__).resolve().parents[2] / "benchmarks" / "coverage" / "wor
 
 def load_worlds() -> ModuleType:
     """benchmarks/coverage/worlds.py as a module."""
-    import sys
-
     spec = importlib.util.spec_from_file_location("coverage_worlds", _WORLDS)
     assert spec is not None
     assert spec.loader is not None
@@ -25,19 +25,19 @@ def load_worlds() -> ModuleType:
 
 
 def six_episodes() -> EpisodeLog:
-    """Six 2-way 1-shot 1-query episodes over three classes of two images; each class meets each other twice."""
+    """Six 2-way 1-shot 1-query episodes over three classes of three images, one of them unused; each class meets each other twice."""
     classes = np.array([[0, 1], [0, 2], [1, 2]] * 2)
     later = (np.arange(6) >= 3)[:, None]  # support and query swap their images in the second half
     correct = np.array([[1, 1], [1, 0], [0, 0], [0, 1], [0, 1], [1, 1]], dtype=bool)
     return EpisodeLog(
         class_ids=classes,
-        support_ids=(2 * classes + later)[..., None],
-        query_ids=(2 * classes + ~later)[..., None],
+        support_ids=(3 * classes + later)[..., None],
+        query_ids=(3 * classes + ~later)[..., None],
         correct=correct[..., None],
-        class_sizes=np.full(3, 2),
+        class_sizes=np.full(3, 3),
         base_class=np.arange(3),
         group=np.full(3, -1),
-        base_image=np.arange(6),
+        base_image=np.arange(9),
         version=1,
         seed=0,
         start=0,
@@ -80,8 +80,6 @@ def random_log(
 
 def relabelled(log: EpisodeLog, seed: int = 1) -> EpisodeLog:
     """The same episodes under other names of classes and images, in another order."""
-    from dataclasses import replace
-
     random = np.random.default_rng(seed)
     of_class, of_item = random.permutation(len(log.class_sizes)), random.permutation(len(log.base_image))
     base_names, image_names = random.permutation(log.base_class.max() + 1), random.permutation(log.base_image.max() + 1)

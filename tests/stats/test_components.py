@@ -1,5 +1,7 @@
 """The parts of a variance: those of the six-episode log by hand, and what one run cannot tell."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,8 @@ def test_parts_are_in_squared_points() -> None:
     assert found.seeds == pytest.approx(1e4 * (25 / 48 - 17 / 240) / 12)
     assert found.residual == pytest.approx(1e4 * 17 / 240 / 12)
     assert found.mc == pytest.approx(1e4 * 102 / 720 / 4 / 6)  # the mean over both runs varies half as much
-    assert "none is left" in found.reasons["images_query"]
+    crowded = replace(two_runs()[0], base_image=np.array([0, 1, 1, 3, 4, 4, 6, 7, 7]))  # two images a class, both in every episode
+    assert "none is left to take another's place" in variance_components(crowded).reasons["images_query"]
 
 
 def test_parts_add_up_to_those_of_the_intervals() -> None:

@@ -7,30 +7,66 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metashot.episodes import EpisodeSpec
+from metashot.episodes import EpisodeSampler, EpisodeSpec
 from metashot.stats import EpisodeLog, interval
-from metashot.stats.images import ImageVariance, image_variance
+from metashot.stats.images import ImageVariance, _finite, _residuals, image_variance
 from metashot.stats.records import Records, records
 
 from .pools import load_worlds, random_log, relabelled, six_episodes
 
 
-def test_six_episodes_by_hand() -> None:
-    """With e = answer - mean of its class and r = accuracy - 7/12: qq = 1/3, qs = -5/48, ss = -1/48, each pooled over the classes.
+def _plain(records: Records, *, transductive: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """No correction for classes of few images."""
+    ones = np.ones(len(records.sizes))
+    return ones, ones, np.zeros(records.classes.shape)
 
-    Transductive with 3 images a class, so that one is left out: r takes the place of e, so that both roles of the same episodes have pairs
-    of moment ss, and those of one in either role have moment qs'.
+
+def test_six_episodes_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With e = answer - mean of its class and r = accuracy - 7/12: qq = 1/3, qs = -5/48, ss = -1/48, each pooled over the classes."""
+    monkeypatch.setattr("metashot.stats.images._finite", _plain)
+    found = image_variance(records(six_episodes()))
+    assert (found.query, found.cross, found.support) == pytest.approx((1 / 27, -5 / 108, -1 / 108), rel=1e-12)
+    assert (found.pairs, found.pooled, found.total) == (12, True, 0)  # clipped: the sum is -1/54
+
+
+# --- classes of few images
+
+
+def test_corrections_for_few_images_by_hand() -> None:
+    log = records(random_log(0, 10, ranges=False, copies=False, sizes=(20, 7, 30, 12)))  # 3 ways, 2 shots, 3 queries
+    query, support, of_own = _finite(log, transductive=False)
+    assert (query[0], support[0]) == pytest.approx((19 / 17, 19 / 18))
+    assert of_own == pytest.approx(1 / (3 * (log.sizes[log.classes] - 3)))
+    together = _finite(log, transductive=True)
+    assert together[0] == pytest.approx((log.sizes - 1) / (log.sizes - 5))
+    assert not together[2].any()
+
+
+def _sums_of_effects(size: int, *, transductive: bool) -> tuple[Records, float]:
+    """3-way 2-shot 2-query episodes whose scores are sums of effects of images, and the variance over images that follows exactly.
+
+    A support image acts on the queries of its class, so on a third of the episode's; transductive, a query does so too.
     """
-    log = replace(six_episodes(), class_sizes=np.full(3, 1000), base_image=np.arange(3000))
-    log = replace(
-        log, support_ids=1000 * (log.support_ids // 2) + log.support_ids % 2, query_ids=1000 * (log.query_ids // 2) + log.query_ids % 2
-    )
-    found = image_variance(records(log))
-    of_own = 1 / (2 * 998)  # e is added to r so far, since an image in the support is no query; of second order in 1 / n_c
-    assert found.query == pytest.approx((999 / 998 / 3) ** 2 * 3 / 1000 / 3, rel=1e-12)
-    assert found.cross == pytest.approx(2 * (999 / 998 / 3) * (2 / 3) * 3 / 1000 * -5 / 48, rel=5 * of_own * 10)
-    assert found.support == pytest.approx((2 / 3) ** 2 * 3 / 1000 * -1 / 48, rel=5 * of_own * 10)
-    assert (found.pairs, found.pooled) == (12, True)
+    random = np.random.default_rng(8)
+    own, shown = random.normal(0, 1, 5 * size), random.normal(0, 0.6, 5 * size)
+    own, shown = (each - each.reshape(5, size).mean(1).repeat(size) for each in (own, shown))
+    plan = EpisodeSampler(np.repeat(np.arange(5), size), EpisodeSpec(3, 2, 2), seed=1).plan(0, 20_000)
+    pool = (np.full(5, size), np.arange(5), np.full(5, -1), np.arange(5 * size))
+    log = records(EpisodeLog(plan.classes, plan.support, plan.query, plan.query > -1, *pool, 1, 0, 0))
+    scores = (own[log.query].mean(2, keepdims=True) if transductive else own[log.query]) + shown[log.support].sum(2, keepdims=True)
+    scores = np.broadcast_to(scores, log.query.shape)
+    influence = own + 2 * shown  # on the mean over the episodes with the class: the queries' mean, and two support images
+    exact = sum(part.var(ddof=1) / size for part in influence.reshape(5, size)) / 25
+    return replace(log, scores=scores, accuracies=scores.mean((1, 2))), float(exact)
+
+
+@pytest.mark.parametrize("transductive", [False, True])
+def test_corrections_for_few_images_are_exact_for_sums_of_effects(transductive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, exact = _sums_of_effects(7, transductive=transductive)
+    found = image_variance(log, transductive=transductive)
+    assert sum(_parts(found)) == pytest.approx(exact, rel=0.03)
+    monkeypatch.setattr("metashot.stats.images._finite", _plain)
+    assert sum(_parts(image_variance(log, transductive=transductive))) < 0.75 * exact
 
 
 # --- loops over all pairs, written from the definition
@@ -124,8 +160,6 @@ def test_loops_notice_a_pair_within_one_episode(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_fit_without_the_episode_itself_is_what_the_residual_is_taken_from() -> None:
     log = records(random_log(5, 60, ranges=True))
-    from metashot.stats.images import _residuals
-
     shares = (log.query >= 0).sum(2) / (log.query >= 0).sum((1, 2))[:, None]
     got = _residuals(log, shares)
     design = np.zeros((len(log), 4))
@@ -228,7 +262,7 @@ def test_what_cannot_be_computed_says_why() -> None:
 
 def test_a_class_with_a_single_image_has_no_variance_over_images() -> None:
     log = six_episodes()
-    single = replace(log, base_image=np.array([0, 0, 2, 3, 4, 5]))
+    single = replace(log, base_image=np.array([0, 0, 0, 3, 4, 5, 6, 7, 8]))
     assert "a class has a single image" in interval(single, "images").warnings[0]
 
 
