@@ -29,7 +29,6 @@ _COMBINATIONS: dict[str, dict[str, Any]] = {
     "loop, bfloat16": {"engine": "loop", "precision": "bfloat16"},
     "loop, channels last, bfloat16": {"engine": "loop", "channels_last": True, "precision": "bfloat16"},
     "vmap": {"engine": "vmap"},
-    "vmap, bfloat16": {"engine": "vmap", "precision": "bfloat16"},
 }
 # Item shape, Conv-4 arguments, queries a class, inner steps, episodes: the shapes that the MAML paper trains 5-way 1-shot with.
 _SHAPES: dict[str, tuple[tuple[int, ...], dict[str, Any], int, int, int]] = {

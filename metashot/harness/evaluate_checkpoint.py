@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import atomic
 from ..errors import CheckpointError, LearnerError, RecipeError
+from ..learners import GradientLearner
 from ..training.checkpoints import FINAL, read_state
 from .build import build_learner, build_stores
 from .cells import cell_name, cell_spec, evaluate_cells
@@ -96,6 +97,8 @@ def evaluate_checkpoint(
             f"The source of {recipe.learner.name} or of its backbone has changed since {checkpoint} was trained. "
             "Evaluate it with the code that trained it, or train it again."
         )
+    if "inner_lr" in changes and isinstance(learner, GradientLearner) and len(learner.rates):
+        raise LearnerError(f"The rates of {recipe.learner.name} are learned and come with the checkpoint; inner_lr is where they started.")
     load_weights(learner, checkpoint)
     if changes.get("batch_norm") == "running" and any(
         name.endswith("num_batches_tracked") and not n for name, n in learner.named_buffers()

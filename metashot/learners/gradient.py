@@ -46,10 +46,10 @@ class GradientLearner(Learner):
         adapt_norm: whether the inner loop moves scales and shifts of batch norms too.
         head_start: the head starts as `torch` has it, or `normal`: weights of standard deviation 1, biases 0. With `running` a normal head
             makes steps so large that training ends at chance.
-        precision: `float32`, or `bfloat16`: convolutions and products under autocast, batch norms and losses in float32.
+        precision: `float32`, or `bfloat16`: convolutions and products under autocast, batch norms and loss in float32; with the loop.
         channels_last: keep convolutions in the channels-last memory format; with the loop only.
-        engine: `loop` over episodes, or `vmap`: all episodes of a batch at once, as far as memory allows; equal but for rounding. `auto`
-            takes the one that was measured to be faster on the device; a backbone that vmap cannot take needs `loop`.
+        engine: `loop` over episodes, or `vmap`: all episodes of a batch at once, as far as memory allows; equal but for rounding. `auto` is
+            `vmap`, the faster one where it was measured, or `loop` where an option needs it; a backbone that vmap cannot take needs `loop`.
 
     Raises:
         LearnerError: if an argument is out of its range, or the backbone has no `feature_shape`.
@@ -93,8 +93,10 @@ class GradientLearner(Learner):
             raise LearnerError(f"{name} needs at least one inner step; got inner_steps={inner_steps}, test_steps={test_steps}.")
         if not inner_lr > 0:
             raise LearnerError(f"inner_lr of {name} must be positive; got {inner_lr}.")
-        if channels_last and engine == "vmap":
+        if engine == "vmap" and channels_last:
             raise LearnerError(f"channels_last of {name} needs engine='loop': under vmap each episode has its own weights in one tensor.")
+        if engine == "vmap" and precision != "float32":
+            raise LearnerError(f"precision={precision!r} of {name} needs engine='loop': under vmap autocast reaches some operations only.")
         feature_shape = getattr(backbone, "feature_shape", None)
         if feature_shape is None:
             raise LearnerError(f"{name} adds a head, so its backbone must say the shape of one item's features: feature_shape.")
@@ -266,7 +268,7 @@ class GradientLearner(Learner):
         return self.inner_steps if self.training else self.test_steps
 
     def _loops(self, device: torch.device) -> bool:
-        return self.engine == "loop" or (self.engine == "auto" and self.channels_last)
+        return self.engine == "loop" or (self.engine == "auto" and (self.channels_last or self.precision != "float32"))
 
     def _cast(self, device: torch.device) -> torch.autocast:
         # Without its cache, which keeps casts of weights beyond the inner step that they are of.

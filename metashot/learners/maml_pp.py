@@ -28,9 +28,9 @@ class MAMLPlusPlus(GradientLearner):
         batch_norm: which statistics normalise, as for `GradientLearner`; the authors' code is `transductive`.
         adapt_norm: whether the inner loop moves scales and shifts of batch norms too.
         head_start: the head starts as `torch` has it, or `normal`: weights of standard deviation 1, biases 0.
-        precision: `float32`, or `bfloat16` under autocast.
+        precision: `float32`, or `bfloat16` under autocast; with the loop only.
         channels_last: keep convolutions in the channels-last memory format; with the loop only.
-        engine: `loop` over episodes, `vmap`, or the faster one (`auto`).
+        engine: `loop` over episodes, `vmap`, or `auto`, as for `GradientLearner`.
 
     Raises:
         LearnerError: if an argument is out of its range, or the backbone has no `feature_shape`.

@@ -22,9 +22,9 @@ class ProtoMAML(GradientLearner):
         first_order: take the inner gradients for constants in the meta-gradient.
         batch_norm: which statistics normalise, as for `GradientLearner`; prototypes are made of features under those of the support pass.
         adapt_norm: whether the inner loop moves scales and shifts of batch norms too.
-        precision: `float32`, or `bfloat16` under autocast.
+        precision: `float32`, or `bfloat16` under autocast; with the loop only.
         channels_last: keep convolutions in the channels-last memory format; with the loop only.
-        engine: `loop` over episodes, `vmap`, or the faster one (`auto`).
+        engine: `loop` over episodes, `vmap`, or `auto`, as for `GradientLearner`.
 
     Raises:
         LearnerError: if an argument is out of its range, or the backbone has no `feature_shape`.

@@ -10,6 +10,7 @@ from .records import Records
 
 FEW_PAIRS = 500  # pairs of episodes that share a support image; with fewer the variance over images is too uncertain
 FEW_DIFFERENT = 20  # episodes in which two learners differ; with fewer among many ties the mean difference is too skewed
+FEW_EPISODES = 100  # the sampler's own variance is too uncertain with fewer, and no degrees of freedom account for it over classes
 FEW_CLASSES = 15  # the jackknife's variance is too uncertain with fewer classes
 
 
@@ -27,6 +28,8 @@ def class_doubts(records: Records, variance: ClassVariance) -> tuple[tuple[str, 
     """Why an interval over classes may cover less often than it says, and what else to know about it."""
     doubts, warnings = [], []
     ways = int((records.classes >= 0).sum(1).max())
+    if len(records) < FEW_EPISODES:
+        doubts.append(f"{len(records)} episodes are few to tell what the sampler adds; evaluate at least {FEW_EPISODES}")
     if variance.units < FEW_CLASSES:
         doubts.append(f"{variance.units} {variance.unit} are few to tell how others would do; {FEW_CLASSES} are enough")
     if records.n_classes < 2 * ways:

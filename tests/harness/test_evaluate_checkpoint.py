@@ -187,3 +187,11 @@ def test_statistics_that_were_never_stored_are_missed(tiny: Path, tmp_path: Path
         _eval(folder, "learner.batch_norm=running", listen=listen)
     result, _ = _eval(folder, "learner.batch_norm=support", listen=listen)
     assert result.tags["transductive"] is False
+
+
+def test_where_learned_rates_started_is_no_setting_of_an_evaluation(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
+    settings = ["learner.inner_steps=1", "train.ways=3"]
+    run(resolve(str(tiny), learner="meta-sgd", overrides=settings), place=Place(out=tmp_path / "runs"), progress=listen())
+    (folder,) = (tmp_path / "runs").glob("tiny*/full/seed0")
+    with pytest.raises(LearnerError, match="The rates of meta-sgd are learned and come with the checkpoint"):
+        _eval(folder, "learner.inner_lr=0.5", listen=listen)

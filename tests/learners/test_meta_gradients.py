@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from metashot.backbones import Conv4
+from metashot.errors import LearnerError
 from metashot.learners import ANIL, BOIL, MAML, GradientLearner, MAMLPlusPlus, MetaSGD, ProtoMAML, Reptile
 from metashot.learners.gradient import BatchNorm, Engine
 from tests.learners.smooth import Smooth, finite_differences, meta_gradient, relative_error, smooth, smooth_batch
@@ -80,26 +82,33 @@ def test_engines_are_equal_in_loss_and_meta_gradient(name: str, batch_norm: Batc
     assert relative_error(answers[:1], answers[1:]) < EQUAL[dtype]
 
 
-@pytest.mark.parametrize("engine", ["loop", "vmap"])
+@pytest.mark.parametrize("engine", ["auto", "loop"])
 @pytest.mark.parametrize("batch_norm", ["running", "support", "transductive"])
-def test_bfloat16_is_near_full_precision_and_not_equal_to_it(batch_norm: BatchNorm, engine: Engine) -> None:
-    batch = smooth_batch(8, dtype=torch.float32)
+def test_bfloat16_is_near_float32_and_not_equal_to_it(batch_norm: BatchNorm, engine: Engine) -> None:
+    batch = smooth_batch(4, shape=(3, 16, 16), dtype=torch.float32)
     full, half = (
-        learner_of("maml", torch.float32, batch_norm=batch_norm, precision=precision, engine=engine)
+        MAML(Conv4((3, 16, 16), filters=4), ways=3, inner_steps=1, batch_norm=batch_norm, precision=precision, engine=engine)
         for precision in ("float32", "bfloat16")
     )
     half.load_state_dict(full.state_dict())
-    losses = [learner.meta_loss(batch) for learner in (full, half)]
+    losses = [learner.eval().meta_loss(batch) for learner in (full, half)]
     gradients = [meta_gradient(learner, loss) for learner, loss in zip((full, half), losses, strict=True)]
     assert all(gradient.dtype == torch.float32 for gradient in gradients[1])
-    assert 1e-5 < relative_error(*gradients[::-1]) < 0.1
+    assert 1e-4 < relative_error(*gradients[::-1]) < 0.3
     assert losses[1].dtype == torch.float32
-    assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.02)
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.05)
+    with torch.no_grad():
+        answers = [learner.predict(batch.support, batch.query.x, 3) for learner in (full, half)]
+    assert 1e-4 < relative_error(*answers[::-1]) < 0.1
+
+
+@pytest.mark.parametrize(("option", "value"), [("precision", "bfloat16"), ("channels_last", True)])
+def test_options_that_vmap_would_ignore_are_refused_with_it(option: str, value: Any) -> None:
+    with pytest.raises(LearnerError, match=f"{option}.* of MAML needs engine='loop'"):
+        MAML(Smooth(), ways=3, engine="vmap", **{option: value})
 
 
 def test_channels_last_changes_the_format_and_not_the_gradient() -> None:
-    from metashot.backbones import Conv4
-
     def make(channels_last: bool) -> MAML:
         return MAML(Conv4((3, 16, 16), filters=4), ways=3, inner_steps=2, batch_norm="transductive", channels_last=channels_last).double()
 
