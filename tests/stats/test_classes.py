@@ -93,3 +93,11 @@ def test_few_classes_are_not_called_reliable() -> None:
     assert not few.reliable
     assert "14 classes are few" in few.warnings[0]
     assert interval(random_log(0, 200, sizes=(6,) * 15), "classes").reliable
+
+
+@pytest.mark.parametrize(("episodes", "few"), [(99, True), (100, False)])
+def test_few_episodes_leave_a_mark(episodes: int, few: bool) -> None:
+    log = random_log(n=episodes, ranges=False, copies=False, sizes=(20,) * 30)
+    found = interval(log, "classes")
+    assert found.reliable != few
+    assert any("few to tell what the sampler adds; evaluate at least 100" in warning for warning in found.warnings) == few
