@@ -77,10 +77,10 @@ def evaluate_checkpoint(
         raise CheckpointError(f"{checkpoint} does not say how its learner is built: it was not made by `metashot bench`.")
     recipe = Recipe.from_dict(state["recipe"])
     trained_norm = recipe.learner.arguments.get("batch_norm", "running")
-    recipe = _changed(recipe, changes)
+    recipe = changed_recipe(recipe, changes)
     own_data = data is None or data == recipe.data.name
     component = recipe.data if data is None or own_data else Component(name=data)
-    figures = _figures(recipe, cell) if own_data else []
+    figures = figures_of(recipe, cell) if own_data else []
     cell = cell.model_copy(update={"published": figures[0].key if figures else None})
     stores = build_stores(component, root=place.data_root, download=place.download)
     if cell.split not in stores:
@@ -121,7 +121,7 @@ def evaluate_checkpoint(
         revision=git_revision(),
         checkpoint=checkpoint.name,
     )
-    folder = run / "eval" / (_folder_name(component.name, cell, checkpoint) + (f"+{identifier(changes)}" if changes else ""))
+    folder = run / "eval" / (evaluation_name(component.name, cell, checkpoint.name) + (f"+{identifier(changes)}" if changes else ""))
     atomic.check_writable(folder)
     with locked(folder):
         done = evaluate_cells(
@@ -150,7 +150,7 @@ def _changes(settings: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+def changed_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     """A recipe whose learner has other arguments; it never goes under the name of the one that was trained."""
     if not changes:
         return recipe
@@ -159,7 +159,7 @@ def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     return recipe.model_copy(update={"name": name, "learner": learner})
 
 
-def _figures(recipe: Recipe, cell: Cell) -> list[Published]:
+def figures_of(recipe: Recipe, cell: Cell) -> list[Published]:
     """The published figures of a cell, if the weights are those of an unchanged recipe."""
     if recipe.name != f"{recipe.benchmark}-{recipe.row}" or "+" in recipe.name or cell.split != "test":
         return []
@@ -171,8 +171,8 @@ def _run_folder(checkpoint: Path) -> Path:
     return next((folder.parent for folder in checkpoint.parents if folder.name == "checkpoints"), checkpoint)
 
 
-def _folder_name(data: str, cell: Cell, checkpoint: Path) -> str:
+def evaluation_name(data: str, cell: Cell, checkpoint: str) -> str:
     """The cell's name, with what is unusual about it, so that another question never overwrites the answer to this one."""
     values = {"queries": cell.queries, "seed": cell.seed}
     unusual = "".join(f"-{name}{value}" for name, value in values.items() if value != _USUAL[name])
-    return cell_name(data, cell) + unusual + ("" if checkpoint.name == FINAL else f"-step{checkpoint.name}")
+    return cell_name(data, cell) + unusual + ("" if checkpoint == FINAL else f"-step{checkpoint}")
