@@ -37,7 +37,8 @@ def verify(
     for check in checks_of(runs, data_root=data_root):
         checks.append(check)
         if not json_:
-            print(*check.lines(), sep="\n", flush=True)
+            for line in check.lines():
+                print(line, flush=True)
     ok = all(check.ok for check in checks)
     if json_:
         print(json.dumps({"ok": ok, "summary": summary(checks), "results": [check.to_dict() for check in checks]}, indent=1))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -119,34 +120,45 @@ def _redrawn(cell: CellResult, log: EpisodeLog, evidence: Evidence) -> Iterator[
 def _numbers(cell: CellResult, log: EpisodeLog, *, transductive: bool) -> Iterator[Finding]:
     """What of a cell's figures its log does not give."""
     found = cell.model_dump(mode="json", exclude_unset=True)
-    older = "calibration" not in found  # written before there were several scopes, calibration and stopping
     expected = figures(log, transductive=transductive)
     intervals = {scope: each.model_dump(mode="json") for scope, each in expected["intervals"].items()}
+    calibration = expected["calibration"].model_dump(mode="json") if expected["calibration"] else None
     if cell.stopping is not None:
         try:
             stopped = _stopped(cell, log)
         except StatisticsError as error:
             yield Fault("stopping", cell.stopping.model_dump(), "a rule that ends with the log's last episode", str(error))
+            found["intervals"].pop("episodes", None)  # of no other rule
+            del intervals["episodes"]
         else:
             intervals["episodes"] = stopped.pop("interval")
             yield from compared("stopping", {key: value for key, value in found["stopping"].items() if key != "n_max"}, stopped)
     yield from compared("estimate", found["estimate"], expected["estimate"])
-    if older and (missing := [scope for scope in intervals if scope not in found["intervals"]]):
-        yield Unchecked(f"the scopes {', '.join(missing)}, which the result was written without")
-        intervals = {scope: each for scope, each in intervals.items() if scope not in missing}
-    if older and (unsaid := sorted({key for scope, each in intervals.items() for key in each if key not in found["intervals"][scope]})):
-        yield Unchecked(f"{' and '.join(unsaid)} of intervals, which the result was written without")
-        intervals = {scope: {key: value for key, value in each.items() if key not in unsaid} for scope, each in intervals.items()}
-    yield from compared("intervals", found["intervals"], intervals)
-    if older:
-        if expected["calibration"] is not None:
-            yield Unchecked("calibration, which the result was written without")
-    else:
-        calibration = expected["calibration"]
-        yield from compared("calibration", found["calibration"], calibration.model_dump(mode="json") if calibration else None)
+    if _older(found):
+        unsaid = [f"scope {scope}" for scope in intervals if scope not in found["intervals"]]
+        unsaid += sorted({key for scope, each in found["intervals"].items() for key in intervals.get(scope, {}) if key not in each})
+        unsaid += ["calibration"] if calibration else []
+        yield Unchecked(f"{', '.join(unsaid)}: the result was written without")
+        intervals = {
+            scope: {key: value for key, value in intervals[scope].items() if key in each}
+            for scope, each in found["intervals"].items()
+            if scope in intervals
+        }
+        yield from compared("intervals", found["intervals"], intervals)
+        return
+    told = {key: found[key] for key in ("intervals", "calibration") if key in found}
+    yield from compared("", told, {"intervals": intervals, "calibration": calibration})
+    if "stopping" not in found:
+        yield Fault("stopping", "absent", "how it was, or null")
 
 
-def _stopped(cell: CellResult, log: EpisodeLog) -> dict[str, object]:
+def _older(cell: dict[str, Any]) -> bool:
+    """Whether a cell was written when there were no other scopes, no doubts, no calibration and no stopping."""
+    doubts = any("reliable" in each or "reason" in each for each in cell["intervals"].values())
+    return not doubts and set(cell["intervals"]) == {"episodes"} and cell.keys().isdisjoint(("calibration", "stopping"))
+
+
+def _stopped(cell: CellResult, log: EpisodeLog) -> dict[str, Any]:
     """How the rule ends on the log, and its interval. Where it may go on beyond the log, it is not asked how far."""
     assert cell.stopping is not None
 

@@ -114,7 +114,10 @@ def verify(places: Iterable[Path], *, data_root: Path | None = None) -> Iterator
     Raises:
         UnknownNameError: if a folder has no result; before any is checked.
     """
-    folders = {folder.resolve(): folder for place in places for folder in results_below(place)}
+    folders: dict[Path, Path] = {}
+    for place in places:
+        for folder in results_below(place):
+            folders.setdefault(folder.resolve(), folder)
     data = _Data(data_root)
     return (_checked(folder, name, data) for folder, name in folders.items())
 
@@ -211,8 +214,9 @@ class _Data:
     def _open(self, component: Component) -> tuple[Mapping[str, ImageStore] | None, str]:
         if component.name not in registry.names("datasets"):
             return None, f"the data: no code that a result names is run, and {component.name} is not registered here"
+        arguments = {key: value for key, value in component.arguments.items() if key != "download"}  # nothing is fetched
         try:
-            return build_stores(component, root=self.root), ""
+            return build_stores(component.model_copy(update={"arguments": arguments}), root=self.root), ""
         except MissingDataError:
             return None, ""
         except MetashotError as error:
