@@ -22,8 +22,8 @@ _POOL = ("base_class", "group", "base_image")
 
 def plan_of(log: EpisodeLog, spec: EpisodeSpec) -> EpisodePlan:
     """The plan that a log says it is of."""
-    ids = (getattr(log, name).astype(np.int64) for name, _ in _IDS)
-    return EpisodePlan(*ids, version=log.version, spec=spec, seed=log.seed, start=log.start)
+    ids = {drawn: getattr(log, logged).astype(np.int64) for logged, drawn in _IDS}
+    return EpisodePlan(**ids, version=log.version, spec=spec, seed=log.seed, start=log.start)
 
 
 def redrawn_from_log(log: EpisodeLog, spec: EpisodeSpec) -> Iterator[Fault]:

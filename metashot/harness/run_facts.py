@@ -91,8 +91,9 @@ class FoundRun:
     def fingerprint(self, cell: CellResult) -> str | None:
         """Of a cell's images, by the checkpoint."""
         known = self.state.get("data")
-        own = isinstance(known, Mapping) and cell.data == self.recipe.data.name
-        return str(known[cell.split]) if own and cell.split in known else None
+        if not isinstance(known, Mapping) or cell.data != self.recipe.data.name or cell.split not in known:
+            return None
+        return str(known[cell.split])
 
 
 def run_findings(found: FoundRun, stores: Mapping[str, ImageStore] | None) -> Iterator[Finding]:
@@ -127,7 +128,8 @@ def made_learner(found: FoundRun) -> tuple[bool, list[Finding]]:
         return told, [Fault("recipe.learner", recipe.learner.model_dump(), f"what {name} takes", str(error))]
     tags = asdict(learner.tags())
     note = f"of {name} with these arguments"
-    findings: list[Finding] = [*compared("tags", result.tags, tags, note), *compared("batch_norm", result.batch_norm, learner.batch_norm, note)]
+    findings: list[Finding] = [*compared("tags", result.tags, tags, note)]
+    findings += compared("batch_norm", result.batch_norm, learner.batch_norm, note)
     return bool(tags["transductive"]), findings
 
 

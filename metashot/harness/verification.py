@@ -72,8 +72,9 @@ class RunCheck:
             else:
                 where = "on the data" if cell.redrawn == "data" else "from the log, without the data"
                 left = unchecked((*cell.findings, *self.findings))
+                about = f"{100 * (cell.estimate or 0):.2f}, {cell.episodes:,} episodes redrawn {where}"
                 more = f"; not checked: {'; '.join(left)}" if left else ""
-                yield f"ok      {self.folder} {cell.name}: {100 * (cell.estimate or 0):.2f}, {cell.episodes:,} episodes redrawn {where}{more}"
+                yield f"ok      {self.folder} {cell.name}: {about}{more}"
 
 
 def _told(findings: Sequence[Finding]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metashot.errors import CheckpointError, LearnerError, RecipeError
-from metashot.harness.evaluate_checkpoint import figures_of, evaluate_checkpoint
+from metashot.harness.evaluate_checkpoint import evaluate_checkpoint, figures_of
 from metashot.harness.recipe import Cell, Component, resolve
 from metashot.harness.result import Result
 from metashot.harness.run import Place, run

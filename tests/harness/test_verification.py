@@ -96,13 +96,13 @@ def test_intact_results_are_verified_and_redrawn_on_the_data(tree: Path) -> None
 
 
 def test_a_folder_named_twice_is_verified_once(tree: Path) -> None:
-    assert [check.folder for check in verify([Path(PLAIN), Path("runs"), tree])][0] == PLAIN
+    assert next(check.folder for check in verify([Path(PLAIN), Path("runs"), tree])) == PLAIN
     assert len(list(verify([Path(PLAIN), Path("runs"), tree]))) == 3
 
 
 def test_where_there_is_no_result_nothing_is_verified(tree: Path) -> None:
     (tree / "empty").mkdir()
-    with pytest.raises(UnknownNameError, match="no result.json in it or below"):
+    with pytest.raises(UnknownNameError, match=r"no result\.json in it or below"):
         verify([Path("runs"), Path("empty")])
     with pytest.raises(UnknownNameError, match="no such folder"):
         verify([Path("nowhere")])
