@@ -2,6 +2,7 @@
 
 from .augmentation import Change as Change
 from .augmentation import augmented as augmented
+from .augmentation import check_augmentations as check_augmentations
 from .batch_norm import Source as Source
 from .batch_norm import Statistics as Statistics
 from .batch_norm import normalised as normalised
