@@ -113,8 +113,8 @@ def several(given: EpisodeLog | Sequence[EpisodeLog]) -> list[EpisodeLog]:
     for log in logs:
         if not isinstance(log, EpisodeLog):
             raise StatisticsError(
-                f"Records are of an EpisodeLog, or of a list of them; got a {type(log).__name__}. `evaluate` returns a log, EpisodeLog.load "
-                "reads one, and mean_interval takes plain accuracies."
+                f"Records are of an EpisodeLog, or of a list of them; got a {type(log).__name__}. `evaluate` returns a log, "
+                "EpisodeLog.load reads one, and mean_interval takes plain accuracies."
             )
     return logs
 
@@ -123,7 +123,8 @@ def paired_records(given: EpisodeLog | Sequence[EpisodeLog]) -> list[Records]:
     """The records of one log, or of the episodes that several logs all hold.
 
     Raises:
-        StatisticsError: if something else is given, the logs are of different streams, specs or pools, name other items for an episode, or share no episode.
+        StatisticsError: if something else is given, the logs are of different streams, specs or pools, name other items for an episode,
+            or share no episode.
     """
     logs = several(given)
     if not logs:
