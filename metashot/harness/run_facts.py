@@ -17,11 +17,11 @@ from ..seeding import seeded
 from ..training.checkpoints import FINAL, read_state
 from .as_registered import registered_findings
 from .build import make_learner
-from .evaluate_checkpoint import changed_recipe, evaluation_name
+from .evaluate_checkpoint import changed_recipe, changes_identifier, evaluation_name
 from .findings import Fault, Finding, Unchecked, compared
 from .recipe import Cell, Recipe
 from .recipe_faults import error_of, section_faults
-from .recipe_layers import differences, identifier, leaves
+from .recipe_layers import differences, leaves
 from .result import RESULT, CellResult, Result
 
 WEIGHTS = "weights.safetensors"
@@ -91,13 +91,14 @@ class FoundRun:
     def fingerprint(self, cell: CellResult) -> str | None:
         """Of a cell's images, by the checkpoint."""
         known = self.state.get("data")
-        if not isinstance(known, Mapping) or cell.data != self.recipe.data.name or cell.split not in known:
+        treated_alike = self.trained is not None and self.recipe.data == self.trained.data
+        if not isinstance(known, Mapping) or not treated_alike or cell.data != self.recipe.data.name or cell.split not in known:
             return None
         return str(known[cell.split])
 
 
 def run_findings(found: FoundRun, stores: Mapping[str, ImageStore] | None) -> Iterator[Finding]:
-    """Everything that is wrong with what a result says of its run, cells aside; `stores` is its data, where it is at hand."""
+    """Everything that is wrong with what a result says of its run, cells aside; `stores` is what it was trained on, if at hand."""
     result, recipe = found.result, found.recipe
     if result.budget != recipe.budget:
         yield Fault("budget", result.budget, recipe.budget, "of the recipe")
@@ -202,18 +203,18 @@ def _evaluation(found: FoundRun) -> Iterator[Finding]:
             yield Fault("folder", head, name, "what the cell was asked")
     if len(result.cells) != 1:
         yield Fault("cells", len(result.cells), 1, "of an evaluation")
-    changes = _changes_named(result.overrides, found.own, suffix) if plus else {}
-    if changes is None:
-        yield Fault("overrides", result.overrides, f"settings of the learner with the identifier {suffix}", "as in the folder's name")
+    made = _changes_named(result.overrides, found.own, suffix) if plus else {}
+    if made is None:
+        yield Fault("overrides", result.overrides, f"settings of learner or data with the identifier {suffix}", "as in the folder's name")
         return
     if trained is None:
         yield Unchecked("the recipe against that of the run, which is not here")
         return
-    own = {key: value for key, value in result.overrides.items() if key.removeprefix("learner.") not in changes}
+    own = {key: value for key, value in result.overrides.items() if key not in made}
     if found.own is not None:
         own = found.own.overrides
-        made = own | {f"learner.{name}": value for name, value in changes.items()}
-        yield from compared("overrides", result.overrides, made, "of the run, and those in the folder's name")
+        yield from compared("overrides", result.overrides, own | made, "of the run, and those in the folder's name")
+    changes = _layer(made)
     expected, saved = leaves(changed_recipe(trained, changes).to_dict()), leaves(recipe.to_dict())
     for key in differences(expected, saved):
         if not (key.startswith("evaluate") and _of_the_cell(found)):  # older evaluations put their cell there
@@ -247,16 +248,29 @@ def _changes_named(overrides: Mapping[str, Any], own: Result | None, suffix: str
 
     The run's own may have been set once more, to the same.
     """
-    settings = {key.removeprefix("learner."): value for key, value in overrides.items() if key.startswith("learner.")}
+    settings = {key: value for key, value in overrides.items() if key.startswith(("learner.", "data.")) and key != "learner.name"}
     before = own.overrides if own else {}
-    sure = {name: value for name, value in settings.items() if own and before.get(f"learner.{name}") != value}
-    unsure = [name for name in settings if name not in sure][:_MOST_UNSURE]
+    sure = [key for key, value in settings.items() if own and before.get(key) != value]
+    unsure = [key for key in settings if key not in sure][:_MOST_UNSURE]
     for count in range(len(unsure) + 1):
         for again in combinations(unsure, count):
-            changes = {name: value for name, value in settings.items() if name in sure or name in again}
-            if changes and identifier(changes) == suffix:
-                return changes
+            made = {key: value for key, value in settings.items() if key in sure or key in again}
+            if made and changes_identifier(_layer(made)) == suffix:
+                return made
     return None
+
+
+def _layer(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as nested tables."""
+    layer: dict[str, Any] = {}
+    for key, value in settings.items():
+        *above, last = key.split(".")
+        table = layer
+        for part in above:
+            inner = table.setdefault(part, {})
+            table = inner if isinstance(inner, dict) else {}
+        table[last] = value
+    return layer
 
 
 def _training(found: FoundRun, stores: Mapping[str, ImageStore] | None) -> Iterator[Finding]:

@@ -133,7 +133,7 @@ def _checked(folder: Path, called: Path, data: "_Data") -> RunCheck:
     except MetashotError as error:
         return RunCheck(str(called), (), (Fault("recipe", "not one that can be read", "a recipe", str(error)),))
     found = FoundRun(folder, result, recipe)
-    stores, reason = data.stores(recipe.data)
+    stores, reason = data.stores((found.trained or recipe).data)
     transductive, findings = made_learner(found)
     findings += [Unchecked(reason)] if reason else []
     findings += run_findings(found, stores)

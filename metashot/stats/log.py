@@ -134,6 +134,8 @@ class EpisodeLog:
                 raise ValueError(f"correct holds {packed.size} bytes for {count} queries")
             arrays["correct"] = np.unpackbits(packed, count=count).reshape(shape).astype(bool)
             return EpisodeLog(**arrays | {name: int(str(arrays[name])) for name in ("version", "seed", "start")})
+        except FileNotFoundError:
+            raise CheckpointError(f"There is no log {path}. Run the command that makes it, or give the path of one.") from None
         except Exception as error:  # for damaged bytes NumPy, zipfile and zlib raise a dozen unrelated kinds
             raise CheckpointError(f"The log {path} cannot be read ({error}); remove it and run the same command again.") from None
 
