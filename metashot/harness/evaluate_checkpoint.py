@@ -127,7 +127,9 @@ def evaluate_checkpoint(
         revision=git_revision(),
         checkpoint=checkpoint.name,
     )
-    folder = run / "eval" / (evaluation_name(component.name, cell, checkpoint.name) + (f"+{changes_identifier(changes)}" if changes else ""))
+    folder = (
+        run / "eval" / (evaluation_name(component.name, cell, checkpoint.name) + (f"+{changes_identifier(changes)}" if changes else ""))
+    )
     atomic.check_writable(folder)
     with locked(folder):
         done = evaluate_cells(
@@ -174,7 +176,7 @@ def changed_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
 
 
 def changes_identifier(*changes: dict[str, Any]) -> str:
-    """Of changes by section; those of the learner count without its name."""
+    """Eight hexadecimal digits for changes by section; those of the learner count without its name."""
     flat: dict[str, Any] = {}
     for each in changes:
         flat |= {key: value for key, value in each.items() if key != "learner"} | each.get("learner", {})

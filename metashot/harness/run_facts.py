@@ -26,6 +26,7 @@ from .result import RESULT, CellResult, Result
 
 WEIGHTS = "weights.safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # of a run's folder, never a path
+_CHANGED, _NAMES = ("learner.", "data."), ("learner.name", "data.name")  # what an evaluation may set, and what of it not
 _MOST_UNSURE = 12  # settings of which any might have been made again
 
 
@@ -248,7 +249,7 @@ def _changes_named(overrides: Mapping[str, Any], own: Result | None, suffix: str
 
     The run's own may have been set once more, to the same.
     """
-    settings = {key: value for key, value in overrides.items() if key.startswith(("learner.", "data.")) and key != "learner.name"}
+    settings = {key: value for key, value in overrides.items() if key.startswith(_CHANGED) and key not in _NAMES}
     before = own.overrides if own else {}
     sure = [key for key, value in settings.items() if own and before.get(key) != value]
     unsure = [key for key in settings if key not in sure][:_MOST_UNSURE]

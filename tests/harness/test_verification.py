@@ -108,6 +108,28 @@ def test_where_there_is_no_result_nothing_is_verified(tree: Path) -> None:
         verify([Path("nowhere")])
 
 
+def test_evaluations_with_other_settings_of_learner_and_data_are_verified(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny.parent)
+    run = "runs/tiny/full/seed0"
+    main(["bench", "tiny.toml"])
+    asked = ["--ways", "3", "--shots", "1", "--queries", "2", "--episodes", "40"]
+    main(["eval", run, *asked, "--set", "data.jitter=0.5", "--set", "learner.batch_norm=transductive"])
+    main(["eval", run, *asked, "--seed", "5", "--split", "val"])
+    (step,) = (each.name for each in Path(run, "checkpoints").iterdir() if each.name == "6")
+    main(["eval", f"{run}/checkpoints/{step}", *asked])
+    shutil.copytree(f"{run}/checkpoints/final", "elsewhere")  # a checkpoint by itself is its own run
+    main(["eval", "elsewhere", *asked])
+    assert _told() == {}
+    assert _told("elsewhere") == {}
+    assert len(list(verify([Path("runs"), Path("elsewhere")]))) == 5
+    (changed,) = Path(run, "eval").glob("*+*")
+    _edit(str(changed), lambda result: result["overrides"].update({"data.jitter": 0.25}))
+    assert _told()[str(changed)] == ["overrides"]
+    _edit(str(changed), lambda result: result["overrides"].update({"data.jitter": 0.5}))
+    _edit(str(changed), lambda result: result["recipe"]["data"]["arguments"].update(jitter=0.25))
+    assert "recipe.data.arguments.jitter" in _told()[str(changed)]
+
+
 # --- every leaf of result.json
 
 
