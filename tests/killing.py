@@ -71,11 +71,11 @@ class Parent:
 
 
 def left_behind(out: Path) -> dict[str, str]:
-    """SHA-256 of every file of every run below `out`, but for locks; of JSON without seconds and revision, which differ from run to run."""
+    """Every folder below `out`, and SHA-256 of every file but locks; of JSON without seconds and revision, which differ from run to run."""
     return {
-        path.relative_to(out).as_posix(): sha256(_content(path)).hexdigest()
+        path.relative_to(out).as_posix(): sha256(_content(path)).hexdigest() if path.is_file() else "a folder"
         for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name not in (".lock", "MANIFEST.json")  # the manifest is of the bytes, seconds included
+        if path.name not in (".lock", "MANIFEST.json")  # the manifest is of the bytes, seconds included
     }
 
 
