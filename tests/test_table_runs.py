@@ -233,6 +233,17 @@ def test_keeping_again_leaves_evaluations_and_refuses_other_weights(
     assert "holds a result of other weights (00000000, not " in table_runs.keep(folder, kept)
 
 
+def test_a_place_that_cannot_be_written_fails_its_row_only(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = rows(table, "*-5w5s-*")
+    first = found[0].folder(Path("runs"))
+    first.parent.mkdir(parents=True)
+    first.write_text("a file stands where the folder should")
+    monkeypatch.setattr(table_runs.subprocess.Popen, "__init__", lambda *given, **options: (_ for _ in ()).throw(OSError("no process")))
+    what = told(table_runs.Runner(Path("runs"), Path("results")), found)
+    assert what[found[0].name].startswith("failed: ")
+    assert what[found[1].name] == "failed: no process"
+
+
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[str]]:
     with pytest.raises(SystemExit) as left:
         table_runs.main(arguments)

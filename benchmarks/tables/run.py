@@ -164,7 +164,11 @@ class Runner:
     def run(self, found: Sequence[Row]) -> Iterator[tuple[Row, str]]:
         """Each row and what became of it: `done`, `reused`, `left` or `failed`, and why."""
         for row in found:
-            yield row, self._told(row)
+            try:
+                told = self._told(row)
+            except (MetashotError, OSError) as error:
+                told = f"failed: {error}"
+            yield row, told
 
     def _told(self, row: Row) -> str:
         if not finished(row, self.out) and finished(row, self.results):
@@ -215,10 +219,7 @@ class Runner:
     def _kept(self, row: Row, told: str) -> str:
         if not self.keep:
             return told
-        try:
-            refused = keep(row.folder(self.out), row.folder(self.results))
-        except (MetashotError, OSError) as error:
-            refused = str(error)
+        refused = keep(row.folder(self.out), row.folder(self.results))
         return f"failed: not kept: {refused}" if refused else f"{told}, kept"
 
 
