@@ -212,6 +212,7 @@ def test_each_planted_fault_is_caught(
         assert (found != []) == bool(planted)
 
 
+@pytest.mark.slow
 def test_the_command_itself_killed_in_training_goes_on_to_the_same_bytes(
     fresh: Callable[[str], Path], whole: Callable[[str], dict[str, str]]
 ) -> None:
