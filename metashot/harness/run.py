@@ -261,7 +261,7 @@ class _Run:
             pool.fetcher(device),
             steps=train.steps,
             optimiser=optimiser,
-            schedule=build_schedule(train),
+            schedule=build_schedule(train, (self.recipe.train or train).steps),  # a second training keeps the rates of the first
             meta_batch=train.meta_batch,
             micro_batch=train.micro_batch,
             seed=self.seed,
