@@ -19,15 +19,16 @@ Kind = Literal["published", "reproduction"]
 class Published:
     """One published figure.
 
-    `accuracy` and `half_width` are proportions; `half_width` and `episodes` are None where the source gives none. What a printed ±
-    means differs from paper to paper and is not always known. `kind` is `published` for the method's own paper and `reproduction` for
-    a run by others. `verified` is False for a figure that was not checked against its source. `printed` is the figure as its source
-    prints it, in points.
+    `accuracy` and `half_width` are proportions; `half_width` and `episodes` are None where the source gives none. `half_width_is` says
+    what the printed ± means, which differs from paper to paper: `95 % over test episodes`, `not known`, or `none printed`. `kind` is
+    `published` for the method's own paper and `reproduction` for a run by others. `verified` is False for a figure that was not checked
+    against its source. `printed` is the figure as its source prints it, in points.
     """
 
     key: str
     accuracy: float
     half_width: float | None
+    half_width_is: str
     episodes: int | None
     protocol: str
     kind: Kind
@@ -109,6 +110,7 @@ def _figure(line: dict[str, str]) -> Published:
         key=line["key"],
         accuracy=accuracy,
         half_width=_proportion(line["half_width"]) if line["half_width"] else None,
+        half_width_is=line.get("half_width_is") or ("not known" if line["half_width"] else "none printed"),
         episodes=int(line["episodes"]) if line["episodes"] else None,
         protocol=line["protocol"],
         kind=cast(Kind, line["kind"]),

@@ -9,8 +9,8 @@ from .multiplicity import holm
 def better(differences: np.ndarray, p_values: np.ndarray, *, alpha: float = 0.05) -> np.ndarray:
     """Which of k learners are significantly better than which: (k, k) bool, entry (i, j) whether i is better than j.
 
-    The family is all k (k - 1) / 2 pairs, with p adjusted for their number by Holm's method. i is better than j if their difference is above 0
-    and its adjusted p at most `alpha`.
+    The family is all k (k - 1) / 2 pairs, with p adjusted for their number by Holm's method. i is better than j if their difference is
+    above 0 and its adjusted p at most `alpha`.
 
     Args:
         differences: (k, k), entry (i, j) the mean accuracy of i less that of j.
