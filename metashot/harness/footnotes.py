@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from .published import Published, for_row
+from .recipe import Cell
 from .result import CellResult, Result, size_name
 
 LENGTHS = ("pretrain.epochs", "pretrain.steps", "train.steps")
@@ -22,7 +23,7 @@ def learner_label(result: Result) -> str:
     return result.overrides["learner.name"] + "".join(changes) if "learner.name" in result.overrides else row
 
 
-def unusual_protocol(cell: CellResult) -> list[str]:
+def unusual_protocol(cell: CellResult | Cell) -> list[str]:
     """What sets a cell's episodes apart from the usual ones of its benchmark."""
     marks = [
         cell.split if cell.split != "test" else "",
@@ -41,6 +42,11 @@ def unusual_weights(result: Result, cell: CellResult) -> list[str]:
         f"trained on {trained_on}" if trained_on != cell.data else "",
     ]
     return [mark for mark in marks if mark]
+
+
+def column_title(data: str, cell: CellResult | Cell) -> str:
+    """The column that a cell belongs to: `<data set>-<ways>w<shots>s`, and what is unusual about its episodes."""
+    return " ".join([f"{data}-{size_name(cell.ways)}w{size_name(cell.shots)}s", *in_parentheses(unusual_protocol(cell))])
 
 
 def in_parentheses(marks: Iterable[str]) -> list[str]:

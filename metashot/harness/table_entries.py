@@ -1,5 +1,6 @@
 """What saved results hold, cell by cell: the entries that tables are made of. A run that failed is an entry too."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from ..errors import CheckpointError, MetashotError, StatisticsError
 from ..stats import EpisodeLog, interval
 from .comparison import Side
 from .figures import SCOPES, SavedInterval, saved_intervals
-from .footnotes import in_parentheses, learner_label, unusual_protocol, unusual_weights
-from .recipe import resolve
+from .footnotes import column_title, in_parentheses, learner_label, unusual_weights
+from .recipe import Cell, resolve
 from .recipe_files import BUDGETS
-from .result import CellResult, Result, size_name
+from .result import CellResult, Result
 from .run_folders import is_evaluation, parts_of
 
+_UNKNOWN = "?"  # of a failed run, where its folder does not tell
 _BENCHMARK = re.compile(r"(.+-[\d.]+w[\d.]+s)-(.+)")
 _EVALUATION = re.compile(r"(.+)-(?:train|val|test)-([\d.]+w[\d.]+s).*")
 
@@ -51,7 +53,7 @@ class Evaluated:
     @property
     def benchmark(self) -> str:
         """The column that it belongs to: `<data set>-<ways>w<shots>s`, and what is unusual about the episodes."""
-        return " ".join([self.cell.benchmark, *in_parentheses(unusual_protocol(self.cell))])
+        return column_title(self.cell.data, self.cell)
 
     @property
     def learner(self) -> str:
@@ -93,7 +95,7 @@ class Failed:
 Entry = Evaluated | Failed
 
 
-def entries(folders: Sequence[Path], *, named: Iterable[Path] = ()) -> list[Entry]:
+def entries(folders: Sequence[Path], *, named: Iterable[Path | str] = ()) -> list[Entry]:
     """An entry for every cell of the runs in `folders`, sorted by benchmark, learner, budget and episodes.
 
     Runs of one recipe with different training seeds are one entry where they answered the same episodes. An unfinished run whose backbone
@@ -192,13 +194,12 @@ def _together(part: Sequence[tuple[Side, CellResult]]) -> list[Evaluated]:
 def _missing(result: Result, folder: Path) -> list[Failed]:
     """The cells that a run's recipe asks for and its result does not have."""
     have = {(cell.split, cell.ways, cell.shots) for cell in result.cells}
-    asked = [] if is_evaluation(folder) else result.recipe["evaluate"]
-    wanted = [(cell["split"], _size(cell["ways"]), _size(cell["shots"])) for cell in asked]
+    asked = [] if is_evaluation(folder) else [Cell.model_validate_json(json.dumps(each)) for each in result.recipe["evaluate"]]
     reason = f"{folder} holds no result of this cell; the same command evaluates it."
     failed = [
-        Failed(f"{result.recipe['data']['name']}-{size_name(ways)}w{size_name(shots)}s", learner_label(result), result.budget, "", reason)
-        for split, ways, shots in wanted
-        if (split, ways, shots) not in have
+        Failed(column_title(result.recipe["data"]["name"], cell), learner_label(result), result.budget, "", reason)
+        for cell in asked
+        if (cell.split, cell.ways, cell.shots) not in have
     ]
     if not have and not failed:
         failed = _without_result(folder, f"{folder} holds no cell; the same command evaluates it.")
@@ -208,25 +209,17 @@ def _missing(result: Result, folder: Path) -> list[Failed]:
 def _without_result(folder: Path, reason: str) -> list[Failed]:
     """What a run without a result was asked for, as far as its folder's names tell."""
     name, budget, number = parts_of(folder)
-    seed = NONE_KNOWN if number is None else str(number)
+    seed = _UNKNOWN if number is None else str(number)
     match = _BENCHMARK.fullmatch(name)
-    benchmark, learner = (match[1], match[2]) if match else (NONE_KNOWN, name)
+    benchmark, learner = (match[1], match[2]) if match else (_UNKNOWN, name)
     if is_evaluation(folder):
         cell = _EVALUATION.fullmatch(folder.resolve().name)
-        return [Failed(f"{cell[1]}-{cell[2]}" if cell else NONE_KNOWN, learner, budget, seed, reason)]
+        return [Failed(f"{cell[1]}-{cell[2]}" if cell else _UNKNOWN, learner, budget, seed, reason)]
     try:
         recipe = resolve(name, budget=budget or "full").recipe
     except MetashotError:  # changed, or of somebody's own
-        return [Failed(benchmark, learner, budget or NONE_KNOWN, seed, reason)]
-    titles = [f"{recipe.data.name}-{size_name(cell.ways)}w{size_name(cell.shots)}s" for cell in recipe.evaluate]
-    return [Failed(title, recipe.row, recipe.budget, seed, reason) for title in titles]
-
-
-NONE_KNOWN = "?"
-
-
-def _size(value: int | Sequence[int]) -> int | tuple[int, int]:
-    return value if isinstance(value, int) else (value[0], value[1])
+        return [Failed(benchmark, learner, budget or _UNKNOWN, seed, reason)]
+    return [Failed(column_title(recipe.data.name, cell), recipe.row, recipe.budget, seed, reason) for cell in recipe.evaluate]
 
 
 def _one_line(error: Exception) -> str:
