@@ -47,9 +47,10 @@ def standings(column: Sequence[Evaluated], *, scope: str) -> list[Standing]:
 
 def ranks_remark(scope: str) -> str:
     """What a rank is, in a sentence."""
+    about = "" if scope == "seeds" else " It is of these trained models: training them again may change it."
     return (
         "Rank: 1 + the number of learners of the same benchmark, budget, data and episodes that are significantly better: paired "
-        f"differences over {scope}, p at most {ALPHA:g} after Holm's correction for the number of pairs."
+        f"differences over {scope}, p at most {ALPHA:g} after Holm's correction for the number of pairs.{about}"
     )
 
 
