@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from ..errors import RecipeError
+from ..errors import RecipeError, StatisticsError
 
 if TYPE_CHECKING:
     from ..harness.comparison import CellComparison
@@ -55,6 +55,8 @@ def compare(
         print(json.dumps([each.to_dict() for each in comparisons], indent=1))
     else:
         print_comparisons(comparisons)
+    if all(each.comparison is None for each in comparisons):
+        raise StatisticsError("Nothing could be compared; the reasons stand above.")
 
 
 def print_comparisons(comparisons: "Sequence[CellComparison]") -> None:

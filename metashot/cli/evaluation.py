@@ -47,7 +47,8 @@ def evaluation(
     data
         Another data set than the one it was trained on, then with that set's default preprocessing.
     set_
-        Another value of one of the learner's arguments, with the same weights: learner.test_steps=10. May be given several times.
+        Another value of one of the learner's or the data set's arguments, with the same weights: learner.test_steps=10,
+        data.rotations.test=none. May be given several times.
     data_root
         Folder of raw data sets; METASHOT_DATA if not given.
     download

@@ -2,10 +2,12 @@
 
 from .augmentation import Change as Change
 from .augmentation import augmented as augmented
+from .augmentation import check_augmentations as check_augmentations
 from .batch_norm import Source as Source
 from .batch_norm import Statistics as Statistics
 from .batch_norm import normalised as normalised
 from .batch_norm import with_batch_statistics as with_batch_statistics
+from .distances import cosine as cosine
 from .distances import squared_euclidean as squared_euclidean
 from .head_fit import drawn_orders as drawn_orders
 from .head_fit import fit_head as fit_head

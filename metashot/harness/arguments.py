@@ -4,7 +4,7 @@ import inspect
 import json
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -50,7 +50,7 @@ def checked_arguments(
         try:
             taken[name] = _taken(known[name], value) if name in known else value
         except ValidationError:
-            kind = inspect.formatannotation(_kind(known[name]))
+            kind = _told(_kind(known[name]))
             written = next((f" (written {example})" for part, example in _WRITTEN.items() if part in kind), "")
             faults.append(f"{what}.{name} expects {kind}{written}; got {json.dumps(value)}.")
     if faults:
@@ -91,6 +91,13 @@ def _taken(parameter: inspect.Parameter, value: Any) -> Any:
         return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError:
         return adapter.validate_json("null" if value == _NONE else json.dumps(value), strict=True)
+
+
+def _told(kind: Any) -> str:
+    """A type as messages show it: the values of a choice by themselves."""
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    return inspect.formatannotation(kind)
 
 
 def _kind(parameter: inspect.Parameter) -> Any:

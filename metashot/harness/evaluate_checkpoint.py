@@ -1,5 +1,6 @@
-"""Evaluation of saved weights on any data set, ways and shots, and with other settings of the learner."""
+"""Evaluation of saved weights on any data set, ways and shots, and with other settings of the learner and of the data's treatment."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from .measuring import PLAIN, Measuring
 from .progress import RunProgress
 from .published import Published, for_row
 from .recipe import Cell, Component, Recipe
-from .recipe_layers import identifier, parse_settings
+from .recipe_layers import identifier, lay, leaves, parse_settings
 from .result import RESULT, Result, git_revision, size_name
 from .run import Place, locked
 
+_SECTIONS = ("learner", "data")  # that may be otherwise than in training
 _USUAL = {"queries": 15, "seed": 0}  # what the name of a cell's folder leaves unsaid
 
 
@@ -56,7 +58,8 @@ def evaluate_checkpoint(
         path: a checkpoint folder or a run.
         cell: what to evaluate; its published figure is looked up.
         data: name of another data set, with its default arguments; None for the one it was trained on.
-        overrides: texts `learner.<argument>=<value>`: what the learner is to do otherwise than in training, with the same weights.
+        overrides: texts `learner.<argument>=<value>` and `data.<argument>=<value>`: what the learner is to do, or how the items are to be
+            treated, otherwise than in training, with the same weights.
         place: raw data and device; `out` is not used.
         progress: told how it goes.
         measuring: whether probabilities are recorded.
@@ -77,8 +80,10 @@ def evaluate_checkpoint(
         raise CheckpointError(f"{checkpoint} does not say how its learner is built: it was not made by `metashot bench`.")
     recipe = Recipe.from_dict(state["recipe"])
     trained_norm = recipe.learner.arguments.get("batch_norm", "running")
-    recipe = _changed(recipe, changes)
     own_data = data is None or data == recipe.data.name
+    if "data" in changes and not own_data:
+        raise RecipeError(f"--set data changes how {recipe.data.name} is treated, and --data asks for {data}; keep one.")
+    recipe = _changed(recipe, changes)
     component = recipe.data if data is None or own_data else Component(name=data)
     figures = _figures(recipe, cell) if own_data else []
     cell = cell.model_copy(update={"published": figures[0].key if figures else None})
@@ -97,10 +102,11 @@ def evaluate_checkpoint(
             f"The source of {recipe.learner.name} or of its backbone has changed since {checkpoint} was trained. "
             "Evaluate it with the code that trained it, or train it again."
         )
-    if "inner_lr" in changes and isinstance(learner, GradientLearner) and len(learner.rates):
+    changed = changes.get("learner", {})
+    if "inner_lr" in changed and isinstance(learner, GradientLearner) and len(learner.rates):
         raise LearnerError(f"The rates of {recipe.learner.name} are learned and come with the checkpoint; inner_lr is where they started.")
     load_weights(learner, checkpoint)
-    if changes.get("batch_norm") == "running" and any(
+    if changed.get("batch_norm") == "running" and any(
         name.endswith("num_batches_tracked") and not n for name, n in learner.named_buffers()
     ):
         raise CheckpointError(
@@ -113,7 +119,7 @@ def evaluate_checkpoint(
         recipe,
         learner,
         seed=state["seed"],
-        overrides=(own.overrides if own else {}) | {f"learner.{name}": value for name, value in changes.items()},
+        overrides=(own.overrides if own else {}) | leaves(changes),
         training=own.training if own and checkpoint.name == FINAL else None,
         pretraining=own.pretraining if own else None,
         shared=own.shared if own else None,
@@ -121,7 +127,7 @@ def evaluate_checkpoint(
         revision=git_revision(),
         checkpoint=checkpoint.name,
     )
-    folder = run / "eval" / (_folder_name(component.name, cell, checkpoint) + (f"+{identifier(changes)}" if changes else ""))
+    folder = run / "eval" / (_folder_name(component.name, cell, checkpoint) + (f"+{_identifier(changes)}" if changes else ""))
     atomic.check_writable(folder)
     with locked(folder):
         done = evaluate_cells(
@@ -139,24 +145,40 @@ def evaluate_checkpoint(
 
 
 def _changes(settings: Sequence[str]) -> dict[str, Any]:
-    """Arguments of the learner from texts `learner.<argument>=<value>`."""
+    """Arguments of the learner and of the data from texts `learner.<argument>=<value>`, `data.<argument>=<value>`, by section."""
     layer, faults = parse_settings(settings)
-    faults += [f"--set of eval changes the learner only, as in learner.test_steps=10; got {key}." for key in layer if key != "learner"]
+    faults += [
+        f"--set of eval changes learner and data only, as in learner.test_steps=10; got {key}." for key in layer if key not in _SECTIONS
+    ]
     if faults:
         raise RecipeError(" ".join(faults))
-    changes: dict[str, Any] = layer.get("learner", {})
-    if "name" in changes:
+    if "name" in layer.get("learner", {}):
         raise RecipeError("--set learner.name: weights are of the learner that was trained; train the other one with bench.")
-    return changes
+    if "name" in layer.get("data", {}):
+        raise RecipeError("--set data.name: another data set is asked for with --data.")
+    return layer
 
 
 def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
-    """A recipe whose learner has other arguments; it never goes under the name of the one that was trained."""
+    """A recipe whose learner or data has other arguments; it never goes under the name of the one that was trained."""
     if not changes:
         return recipe
-    learner = recipe.learner.model_copy(update={"arguments": recipe.learner.arguments | changes})
-    name = f"{recipe.name.partition('+')[0]}+{identifier({'trained': recipe.name, **changes})}"
-    return recipe.model_copy(update={"name": name, "learner": learner})
+    parts: dict[str, Any] = {}
+    for section, arguments in changes.items():
+        component: Component = getattr(recipe, section)
+        tables = json.loads(json.dumps(component.arguments))
+        lay(tables, arguments, "--set", {})
+        parts[section] = component.model_copy(update={"arguments": tables})
+    name = f"{recipe.name.partition('+')[0]}+{_identifier({'trained': recipe.name}, changes)}"
+    return recipe.model_copy(update={"name": name, **parts})
+
+
+def _identifier(*changes: dict[str, Any]) -> str:
+    """Of changes by section; those of the learner count without its name."""
+    flat: dict[str, Any] = {}
+    for each in changes:
+        flat |= {key: value for key, value in each.items() if key != "learner"} | each.get("learner", {})
+    return identifier(flat)
 
 
 def _figures(recipe: Recipe, cell: Cell) -> list[Published]:

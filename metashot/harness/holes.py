@@ -72,8 +72,10 @@ def _eval(entry: Evaluated, cell: CellResult) -> str:
     asked += [f"--seed {cell.seed}"] if cell.seed else []
     asked += [f"--split {cell.split}"] if cell.split != "test" else []
     if run != folder and "+" in str(entry.result.recipe["name"]):
-        learner = {key: value for key, value in entry.result.overrides.items() if key.startswith("learner.") and key != "learner.name"}
-        asked += [f"--set {shlex.quote(f'{key}={_setting(value)}')}" for key, value in learner.items()]
+        changed = {
+            key: value for key, value in entry.result.overrides.items() if key.startswith(("learner.", "data.")) and key[-5:] != ".name"
+        }
+        asked += [f"--set {shlex.quote(f'{key}={_setting(value)}')}" for key, value in changed.items()]
     return f"metashot eval {shlex.quote(str(run))} {' '.join(asked)}"
 
 

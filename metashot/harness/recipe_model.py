@@ -101,7 +101,7 @@ class Pretrain(_Value):
     schedule: Schedule = Schedule()
     head: Literal["linear", "cosine"] = "linear"
     outputs: Count | None = None
-    augment: tuple[Literal["crop", "jitter", "flip"], ...] = ()
+    augment: tuple[Literal["crop", "jitter", "flip", "shift", "zoom"], ...] = ()
     precision: Literal["float32", "bfloat16"] = "float32"
 
 

@@ -52,7 +52,8 @@ class FineTune(Learner):
         momentum: of `sgd`.
         weight_decay: of all that moves.
         batch_size: items a step at most; the support set is cut into equal parts. A smaller support set is taken whole.
-        augment: small random changes of the support pictures, in every step: any of `flip`, `shift`, `crop`.
+        augment: small random changes of the support pictures, in every step: any of `flip`, `shift`, `zoom`,
+            `crop`, `jitter`.
         head_start: `prototypes`: the head begins as the nearest-mean rule on the backbone's features, its squared distances divided by the
             class means' mean squared distance from their centre; `random`, as PyTorch begins; `zero`.
         features: `unit`: the head gets features of length 1, for which class means are better starts; `raw`: as the backbone gives them.
@@ -200,7 +201,7 @@ class FineTune(Learner):
         losses = []
         for epoch in range(sum(self.epochs[:phase]), sum(self.epochs[: phase + 1])):
             if self.augment:
-                x = augmented(support.x, self.augment, generator(support.seed, "augment", epoch))
+                x = augmented(support.x, self.augment, seed=int(support.seed), start=epoch * len(support))
             for part in self._parts(support, epoch):
                 optimiser.zero_grad(set_to_none=True)
                 logits = network[1:](x[part]) if fixed else self._logits(network, x[part])

@@ -11,7 +11,7 @@ from ..errors import StatisticsError
 from .binomial import check_level
 from .log import EpisodeLog
 from .multiplicity import holm, sign_flip
-from .records import Records, averaged, paired_records
+from .records import Records, averaged, paired_records, several
 from .reliability import difference_doubts
 from .scopes import Spread, scope_name, spread
 
@@ -123,7 +123,7 @@ def compare(
         raise StatisticsError(
             f"The tests are 't', and 'signflip' for paired differences in scope 'episodes'; got {test!r} in scope {name!r}."
         )
-    ours, theirs = ([side] if isinstance(side, EpisodeLog) else list(side) for side in (a, b))
+    ours, theirs = several(a), several(b)
     if paired:
         runs = paired_records([*ours, *theirs])
         left, right = runs[: len(ours)], runs[len(ours) :]

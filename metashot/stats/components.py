@@ -41,7 +41,7 @@ def variance_components(log: EpisodeLog | Sequence[EpisodeLog], *, transductive:
     Raises:
         StatisticsError: if there are no queries, or several logs are not of the same episodes.
     """
-    runs = paired_records([log] if isinstance(log, EpisodeLog) else list(log))
+    runs = paired_records(log)
     mean = averaged(runs)
     if not len(mean):
         raise StatisticsError("Variance components need at least one episode with queries; got none.")

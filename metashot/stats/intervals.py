@@ -112,7 +112,7 @@ def interval(
         raise StatisticsError(f"There is no method {method!r}; the methods are auto, normal, korn_graubard and folds.")
     if method == "folds" and (name != "images" or folds < 2):
         raise StatisticsError(f"Method 'folds' is of scope 'images' and needs at least 2 folds; got scope {name!r} and {folds} folds.")
-    runs = paired_records([log] if isinstance(log, EpisodeLog) else list(log))
+    runs = paired_records(log)
     mean = averaged(runs)
     if not len(mean):
         raise StatisticsError("An interval needs at least one episode with queries; got none.")

@@ -133,6 +133,8 @@ class EpisodeLog:
             shape = arrays["query_ids"].shape
             arrays["correct"] = np.unpackbits(arrays["correct"], count=int(np.prod(shape))).reshape(shape).astype(bool)
             return EpisodeLog(**arrays | {name: int(str(arrays[name])) for name in ("version", "seed", "start")})
+        except FileNotFoundError:
+            raise CheckpointError(f"There is no log {path}. Run the command that makes it, or give the path of one.") from None
         except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
             raise CheckpointError(f"The log {path} cannot be read ({error}); remove it and run the same command again.") from None
 

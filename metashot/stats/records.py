@@ -1,6 +1,6 @@
 """What the estimators of every scope work on: the scores of the queries, and which images and classes each episode is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -103,12 +103,30 @@ def records(log: EpisodeLog) -> Records:
     )
 
 
-def paired_records(logs: Sequence[EpisodeLog]) -> list[Records]:
-    """The records of the episodes that all logs hold.
+def several(given: EpisodeLog | Sequence[EpisodeLog]) -> list[EpisodeLog]:
+    """One log, or several, as a list.
 
     Raises:
-        StatisticsError: if the logs are of different streams, specs or pools, name other items for an episode, or share no episode.
+        StatisticsError: if something else is given.
     """
+    logs = [given] if isinstance(given, EpisodeLog) or not isinstance(given, Iterable) else list(given)
+    for log in logs:
+        if not isinstance(log, EpisodeLog):
+            raise StatisticsError(
+                f"Records are of an EpisodeLog, or of a list of them; got a {type(log).__name__}. `evaluate` returns a log, "
+                "EpisodeLog.load reads one, and mean_interval takes plain accuracies."
+            )
+    return logs
+
+
+def paired_records(given: EpisodeLog | Sequence[EpisodeLog]) -> list[Records]:
+    """The records of one log, or of the episodes that several logs all hold.
+
+    Raises:
+        StatisticsError: if something else is given, the logs are of different streams, specs or pools, name other items for an episode,
+            or share no episode.
+    """
+    logs = several(given)
     if not logs:
         raise StatisticsError("Records need at least one log; got none.")
     start, stop = max(log.start for log in logs), min(log.start + len(log) for log in logs)

@@ -79,12 +79,14 @@ class Spread:
 
 
 def scope_name(scope: str | Sequence[str]) -> str:
-    """One of `SCOPES`: a name as it is, several names joined by `+`.
+    """One of `SCOPES`: a name as it is, several names, in any order, joined by `+`.
 
     Raises:
         StatisticsError: if there is no such scope.
     """
-    name = scope if isinstance(scope, str) else "+".join(scope)
+    if not isinstance(scope, str | Sequence):
+        raise StatisticsError(f"A scope is one of {', '.join(SCOPES)}; got a {type(scope).__name__}. Several logs go into one list.")
+    name = scope if isinstance(scope, str) else "+".join(sorted(map(str, scope), key=lambda part: part != "seeds"))
     if name not in SCOPES:
         raise StatisticsError(f"There is no scope {scope!r}; the scopes are {', '.join(SCOPES)}.")
     return name

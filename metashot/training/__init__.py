@@ -1,6 +1,5 @@
 """Training of learners: episodes, supervised classes, schedules, checkpoints that resume to the same bits."""
 
-from .augmentation import augmented as augmented
 from .checkpoints import Checkpoints as Checkpoints
 from .meta_train import Progress as Progress
 from .meta_train import Trained as Trained

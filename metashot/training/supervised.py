@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LearnerError, MetashotError, RecipeError, described
-from ..functional import cosine_head
+from ..functional import augmented, check_augmentations, cosine_head
 from ..seeding import generator, seeded
-from .augmentation import augmented, check_augmentations
 from .checkpoints import Checkpoints
 from .meta_train import Progress
 from .schedules import Schedule, constant

@@ -275,6 +275,13 @@ def test_compare_sets_finished_runs_side_by_side(small: Path, capfd: pytest.Capt
     assert all(each["p_adjusted"] >= each["p"] for each in pairs)
     assert _status("compare", runs[0], f"./{runs[0]}") == 2
     assert "would be compared with itself" in capfd.readouterr().err
+    main(["eval", runs[0], "--ways", "4", "--shots", "1", "--queries", "3", "--episodes", "64"])
+    capfd.readouterr()
+    (other,) = Path(runs[0], "eval").iterdir()
+    assert _status("compare", runs[0], str(other)) == 1
+    out, err = capfd.readouterr()
+    assert "not compared: ways is 4 here and 3 there" in out
+    assert "Nothing could be compared" in err
 
 
 def test_width_and_calibration_are_measured_on_request(small: Path, capfd: pytest.CaptureFixture[str]) -> None:

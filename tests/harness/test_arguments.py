@@ -110,7 +110,7 @@ def test_values_of_the_type_are_taken_as_it_has_them(name: str, value: Any, take
         (Typed, "steps", 2.5, "learner.steps expects int; got 2.5."),
         (Typed, "steps", "5", 'learner.steps expects int; got "5".'),
         (Typed, "first_order", 1, "learner.first_order expects bool (written true or false); got 1."),
-        (Typed, "head", "cosin", "learner.head expects Literal['linear', 'cosine']; got \"cosin\"."),
+        (Typed, "head", "cosin", 'learner.head expects one of linear, cosine; got "cosin".'),
         (Typed, "betas", [0.9], "learner.betas expects tuple[float, float] (written [1, 2]); got [0.9]."),
         (Untyped, "rate", "fast", 'learner.rate expects int | float; got "fast".'),
         (Untyped, "steps", True, "learner.steps expects int | float; got true."),

@@ -163,12 +163,33 @@ def test_a_setting_of_the_learner_is_another_result_of_the_same_weights(trained:
     assert other.cells[0].estimate != own.cells[0].estimate
 
 
+def test_a_setting_of_the_data_is_another_result_of_the_same_weights(trained: Path, listen: Callable[..., Any]) -> None:
+    own, _ = _eval(trained, listen=listen)
+    other, folder = _eval(trained, "data.jitter=0.0", listen=listen)
+    assert other.weights == own.weights
+    assert other.overrides == {"data.jitter": 0.0}
+    assert other.recipe["data"]["arguments"] == own.recipe["data"]["arguments"] | {"jitter": 0.0}
+    assert other.cells[0].fingerprint != own.cells[0].fingerprint
+    assert other.cells[0].estimate > own.cells[0].estimate  # all drawings of a class are alike
+    assert folder.name.startswith("glyphs-test-3w1s-queries4+")
+    assert other.recipe["name"] != own.recipe["name"]
+    again, same = _eval(trained, "data.jitter=0.0", listen=listen)
+    assert (again, same) == (other, folder)
+
+
+def test_another_data_set_and_another_treatment_are_not_asked_for_at_once(trained: Path, listen: Callable[..., Any]) -> None:
+    with pytest.raises(RecipeError, match="--set data changes how glyphs is treated, and --data asks for omniglot; keep one"):
+        evaluate_checkpoint(trained, _cell(), data="omniglot", overrides=["data.seed=1"], place=Place(), progress=listen())
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("train.steps=3", "--set of eval changes the learner only, as in learner.test_steps=10; got train"),
+        ("train.steps=3", "--set of eval changes learner and data only, as in learner.test_steps=10; got train"),
         ("learner.name=maml", "weights are of the learner that was trained"),
         ("learner.bach_norm=running", "unknown key learner.bach_norm. Did you mean batch_norm?"),
+        ("data.name=omniglot", "another data set is asked for with --data"),
+        ("data.sizes=28", "unknown key data.sizes. Did you mean size?"),
         ("batch_norm", "is not of the form section.key=value"),
     ],
 )

@@ -263,7 +263,7 @@ def test_restored_answers_as_the_one_that_was_trained() -> None:
         ({"batch_size": 0}, "batch_size >= 1"),
         ({"statistics": "moving", "batch_norm": "support"}, "statistics='moving' moves stored statistics"),
         ({"start": "scrath"}, "start of FineTune must be one of trained, scratch; got 'scrath'"),
-        ({"augment": ("flop",)}, "augment of FineTune must be one of flip, shift, crop; got 'flop'"),
+        ({"augment": ("flop",)}, "augment of FineTune must be one of crop, jitter, flip, shift, zoom; got 'flop'"),
         ({"groups": 0}, "groups must be at least 1"),
         ({"groups": (("blocks.1", "blocks.1"),)}, "prefixes of its own"),
     ],

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from metashot.episodes import EpisodeBatch, Examples
+from metashot.errors import LearnerError
 from metashot.learners import ProtoNet
 from tests.toy_learners import TinyBackbone, tiny_backbone, toy_batch
 
@@ -45,6 +46,30 @@ def test_logits_of_hand_sized_numbers() -> None:
     support = Examples(torch.tensor([[[0.0, 0.0], [2.0, 0.0], [5.0, 4.0]]]), torch.tensor([[0, 0, 1]]))
     logits = learner.predict(support, torch.tensor([[[1.0, 1.0], [5.0, 0.0]]]), 2)  # means (1, 0) and (5, 4)
     assert logits.tolist() == [[[-1.0, -25.0], [-16.0, -16.0]]]
+
+
+def test_cosine_logits_equal_a_loop_over_torchs_cosine_similarity() -> None:
+    learner, batch = ProtoNet(tiny_backbone(), distance="cosine").double().eval(), toy_batch(3, dtype=torch.float64)
+    with torch.no_grad():
+        logits = learner.predict(batch.support, batch.query.x, 3)
+        for b in range(len(batch)):
+            z, asked = learner.embed(batch.support.x[b]).flatten(1), learner.embed(batch.query.x[b]).flatten(1)
+            for c in range(3):
+                mean = z[batch.support.y[b] == c].mean(0)
+                for i, each in enumerate(asked):
+                    torch.testing.assert_close(logits[b, i, c], nn.functional.cosine_similarity(each, mean, dim=0) - 1)
+
+
+def test_cosine_takes_no_account_of_length_and_a_zero_vector_is_at_distance_one() -> None:
+    learner = ProtoNet(nn.Identity(), distance="cosine")
+    support = Examples(torch.tensor([[[3.0, 0.0], [0.0, 0.5]]]), torch.tensor([[0, 1]]))
+    logits = learner.predict(support, torch.tensor([[[7.0, 0.0], [-1.0, 0.0], [0.0, 0.0]]]), 2)
+    assert logits.tolist() == [[[0.0, -1.0], [-2.0, -1.0], [-1.0, -1.0]]]
+
+
+def test_another_distance_is_refused() -> None:
+    with pytest.raises(LearnerError, match="distance of ProtoNet must be one of euclidean, cosine; got 'l1'"):
+        ProtoNet(nn.Identity(), distance="l1")  # type: ignore[arg-type]
 
 
 def test_loss_of_hand_sized_numbers_has_no_temperature() -> None:

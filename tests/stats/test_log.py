@@ -141,7 +141,7 @@ def test_a_cut_a_missing_and_a_foreign_file_are_told(tmp_path: Path) -> None:
         (tmp_path / "log.npz").write_bytes(sound[:size])
         with pytest.raises(CheckpointError):
             EpisodeLog.load(tmp_path / "log.npz")
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=r"There is no log .*missing\.npz"):
         EpisodeLog.load(tmp_path / "missing.npz")
     np.savez(tmp_path / "foreign.npz", query_ids=np.zeros(3))
     np.save(tmp_path / "plain.npy", np.zeros(3))

@@ -1,5 +1,6 @@
 """Intervals in every scope: how scopes are asked for, what an interval says of itself, and what happens near 100 %."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from scipy import stats
 
 from metashot.errors import StatisticsError
-from metashot.stats import interval, korn_graubard
+from metashot.stats import EpisodeLog, compare, interval, korn_graubard, variance_components
 
 from .pools import random_log, relabelled
 
@@ -30,6 +31,26 @@ def test_standard_error_adds_data_to_draws(scope: str, quantile: float) -> None:
     assert found.se_mc == pytest.approx(stats.sem(log.accuracies), rel=1e-12)
     assert found.half_width == pytest.approx(quantile * found.se, rel=1e-9)
     assert (found.upper - found.estimate) == pytest.approx(found.half_width)
+
+
+def test_several_scopes_may_come_in_any_order() -> None:
+    runs = [random_log(1, 60), random_log(1, 60)]
+    assert interval(runs, ("images", "seeds")) == interval(runs, ("seeds", "images")) == interval(runs, "seeds+images")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda log: interval([0.5, 0.7]), "got a float. `evaluate` returns a log"),
+        (lambda log: interval(0.5), "got a float"),
+        (lambda log: interval(log, log), "got a EpisodeLog. Several logs go into one list"),
+        (lambda log: variance_components("run"), "got a str"),
+        (lambda log: compare(log, [0.5]), "got a float"),
+    ],
+)
+def test_what_is_no_log_is_told(wrong: Callable[[EpisodeLog], object], told: str) -> None:
+    with pytest.raises(StatisticsError, match=told):
+        wrong(random_log(1, 20))
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -84,7 +105,7 @@ def test_claim_is_said_in_words() -> None:
     assert "unreliable: only" in few
 
 
-@pytest.mark.parametrize("broken", ["image", ("images", "seeds"), ("seeds", "episodes"), ()])
+@pytest.mark.parametrize("broken", ["image", ("images", "classes"), ("seeds", "episodes"), ()])
 def test_scopes_that_do_not_exist_are_refused(broken: str) -> None:
     with pytest.raises(StatisticsError, match="the scopes are episodes, images, classes, seeds, seeds\\+images, seeds\\+classes"):
         interval(random_log(), broken)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from metashot.data import make_store
 from metashot.errors import LearnerError, RecipeError, UnknownNameError
+from metashot.functional import augmented
 from metashot.seeding import generator, seeded
-from metashot.training import Checkpoints, Classifier, Pretrained, augmented, pretrain, step_decay
+from metashot.training import Checkpoints, Classifier, Pretrained, pretrain, step_decay
 from metashot.training.checkpoints import read_state, weights_bytes
 from tests.toy_learners import TinyBackbone, tiny_backbone, toy_store
 from tests.toy_training import CutAt, CutError
