@@ -105,7 +105,7 @@ def entries(folders: Sequence[Path], *, named: Iterable[Path | str] = ()) -> lis
     failed: list[tuple[Path, Failed]] = []
     for folder in folders:
         try:
-            result = Result.load(folder)
+            result = _sound(folder)
         except CheckpointError as error:
             failed += [(folder, entry) for entry in _without_result(folder, _one_line(error))]
             continue
@@ -124,6 +124,28 @@ def entries(folders: Sequence[Path], *, named: Iterable[Path | str] = ()) -> lis
 def natural(text: str) -> tuple[Any, ...]:
     """A key that sorts numbers inside of texts by their size: 5-way before 20-way."""
     return tuple(int(part) if number % 2 else part for number, part in enumerate(re.split(r"(\d+)", text)))
+
+
+def _sound(folder: Path) -> Result:
+    """The result in a folder, whose recipe has what tables need of it.
+
+    Raises:
+        CheckpointError: if there is none, it cannot be read, or its recipe is of another version.
+    """
+    result = Result.load(folder)
+    recipe, tags = result.recipe, result.tags
+    try:
+        _asked(result)
+        _ = [recipe[name] for name in ("name", "benchmark", "notes", "train")], recipe["data"]["name"]
+        _ = [tags[name] for name in ("trainable", "transductive", "ways")]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}/result.json is of another version of metashot: {error!r}; run the same command again.") from None
+    return result
+
+
+def _asked(result: Result) -> list[Cell]:
+    """The cells that a recipe evaluates."""
+    return [Cell.model_validate_json(json.dumps(each)) for each in result.recipe["evaluate"]]
 
 
 def _order(entry: Entry) -> tuple[Any, ...]:
@@ -194,7 +216,7 @@ def _together(part: Sequence[tuple[Side, CellResult]]) -> list[Evaluated]:
 def _missing(result: Result, folder: Path) -> list[Failed]:
     """The cells that a run's recipe asks for and its result does not have."""
     have = {(cell.split, cell.ways, cell.shots) for cell in result.cells}
-    asked = [] if is_evaluation(folder) else [Cell.model_validate_json(json.dumps(each)) for each in result.recipe["evaluate"]]
+    asked = [] if is_evaluation(folder) else _asked(result)
     reason = f"{folder} holds no result of this cell; the same command evaluates it."
     failed = [
         Failed(column_title(result.recipe["data"]["name"], cell), learner_label(result), result.budget, "", reason)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import UnknownNameError
 from .figures import SCOPES, SavedInterval
 from .footnotes import about_queries, about_shots, about_training, figures, points
 from .published import Published, lookup
@@ -67,7 +68,10 @@ def lines(entries: Sequence[Entry], *, scope: str = "images") -> list[Line]:
 def _line(entry: Evaluated, standing: Standing) -> Line:
     if entry.cell.published is None:
         return Line(entry, standing)
-    figure = lookup(entry.cell.published)
+    try:
+        figure = lookup(entry.cell.published)
+    except UnknownNameError as error:  # of another version
+        return Line(entry, standing, verdict=Verdict(None, str(error)))
     episodes = entry.intervals.get("episodes")
     half_width = episodes.half_width if episodes else None
     return Line(entry, standing, figure, verdict(entry.result, entry.cell, figure, estimate=entry.estimate, half_width=half_width))

@@ -1,6 +1,7 @@
 """Entries of tables: asked for N cells, get N; training seeds together, failures told."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,15 +69,24 @@ def test_one_seed_twice_is_two_entries(tmp_path: Path) -> None:
     assert [entry.seeds for entry in _all(tmp_path) if isinstance(entry, Evaluated)] == [(0,), (0,), (1,), (1,)]
 
 
+def _without(folder: Path, key: str) -> None:
+    """Take something out of the recipe that a result keeps."""
+    kept = json.loads((folder / "result.json").read_text())
+    del kept["recipe"][key]
+    (folder / "result.json").write_text(json.dumps(kept))
+
+
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
         (lambda folder: (folder / "result.json").unlink(), "holds no result.json"),
         (lambda folder: (folder / "result.json").write_text('{"schema": 1'), "cannot be read"),
         (lambda folder: (folder / "result.json").write_text("[]"), "cannot be read"),
+        (lambda folder: _without(folder, "evaluate"), "is of another version of metashot: KeyError('evaluate')"),
+        (lambda folder: _without(folder, "notes"), "is of another version of metashot: KeyError('notes')"),
     ],
 )
-def test_a_missing_or_damaged_result_is_a_failed_entry_with_the_reason(tmp_path: Path, fault, told) -> None:
+def test_a_missing_or_damaged_result_is_a_failed_entry_with_the_reason(tmp_path: Path, fault: Callable[[Path], object], told: str) -> None:
     fault(toy_run(tmp_path, seed=3))
     (entry,) = _all(tmp_path)
     assert isinstance(entry, Failed)

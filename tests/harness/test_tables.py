@@ -169,6 +169,13 @@ def test_scope_says_what_ranks_are_over(tmp_path: Path) -> None:
     assert any("paired differences over classes" in remark for remark in table.remarks)
 
 
+def test_a_figure_that_is_not_known_any_more_is_told(tmp_path: Path) -> None:
+    toy_run(tmp_path, published="glyphs-5w1s-protonet/nobody2001")
+    (texts,) = _texts(tmp_path)
+    assert (texts["published"], texts["difference"], texts["verdict"]) == (NONE, NONE, NONE)
+    assert _marks(tmp_path)["verdict"][0].startswith("Unknown published figure 'glyphs-5w1s-protonet/nobody2001'.")
+
+
 def test_json_has_all_that_is_known_of_a_line(tmp_path: Path) -> None:
     cell = Result.load(toy_run(tmp_path, 0.99, **_PUBLISHED)).cells[0]
     (tmp_path / "omniglot-5w5s-ridge/full/seed2/logs").mkdir(parents=True)
