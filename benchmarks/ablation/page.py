@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from run import EPISODES, ROWS, WAYS, results
 
 from metashot.errors import StatisticsError
-from metashot.harness.report import points
+from metashot.harness.footnotes import points
 from metashot.harness.result import Result
 from metashot.stats import Comparison, EpisodeLog, compare
 
