@@ -35,9 +35,10 @@ def test_a_run_is_an_entry_with_its_estimate_and_intervals(tmp_path: Path) -> No
 def test_an_old_result_gets_the_other_intervals_from_its_log(tmp_path: Path) -> None:
     folder = toy_run(tmp_path)
     result = Result.load(folder)
-    old = result.cells[0].model_copy(update={"intervals": {"episodes": result.cells[0].intervals["episodes"]}})
+    stopped = result.cells[0].intervals["episodes"].model_copy(update={"half_width": 0.1, "method": "chow_robbins"})
+    old = result.cells[0].model_copy(update={"intervals": {"episodes": stopped}})
     result.with_cells([old]).save(folder)
-    assert dict(_only(tmp_path).intervals) == result.cells[0].intervals
+    assert dict(_only(tmp_path).intervals) == result.cells[0].intervals | {"episodes": stopped}  # what was kept stays
 
 
 def test_training_seeds_of_one_recipe_are_one_entry_with_the_interval_over_their_logs(tmp_path: Path) -> None:
