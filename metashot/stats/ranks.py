@@ -6,7 +6,7 @@ from ..errors import StatisticsError
 from .multiplicity import holm
 
 
-def better(differences: np.ndarray, p_values: np.ndarray, *, alpha: float = 0.05) -> np.ndarray:
+def significantly_better(differences: np.ndarray, p_values: np.ndarray, *, alpha: float = 0.05) -> np.ndarray:
     """Which of k learners are significantly better than which: (k, k) bool, entry (i, j) whether i is better than j.
 
     The family is all k (k - 1) / 2 pairs, with p adjusted for their number by Holm's method. i is better than j if their difference is
@@ -37,13 +37,13 @@ def better(differences: np.ndarray, p_values: np.ndarray, *, alpha: float = 0.05
 
 
 def ranks(differences: np.ndarray, p_values: np.ndarray, *, alpha: float = 0.05) -> np.ndarray:
-    """The rank of each of k learners: 1 + the number of learners that are significantly `better`; (k,) int64.
+    """The rank of each of k learners: 1 + the number of learners that are `significantly_better`; (k,) int64.
 
     Being told apart is not transitive: with A > C only, A and B have rank 1 and C has rank 2, though B and C are not told apart. Nor are
-    two of one rank always alike, since they may be worse than different learners. Arguments are those of `better`.
+    two of one rank always alike, since they may be worse than different learners. Arguments are those of `significantly_better`.
 
     Raises:
-        StatisticsError: as `better` does.
+        StatisticsError: as `significantly_better` does.
     """
-    counts: np.ndarray = 1 + better(differences, p_values, alpha=alpha).sum(0, dtype=np.int64)
+    counts: np.ndarray = 1 + significantly_better(differences, p_values, alpha=alpha).sum(0, dtype=np.int64)
     return counts

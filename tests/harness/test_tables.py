@@ -162,6 +162,13 @@ def test_remarks_say_what_the_columns_are_and_name_sources_and_notes_once(tmp_pa
     assert len(_table(alone).remarks) == 1
 
 
+def test_a_doubtful_rank_has_a_question_mark_and_says_why(tmp_path: Path) -> None:
+    for name, accuracy in (("a", 0.9), ("b", 0.6)):
+        toy_run(tmp_path, accuracy, name=f"glyphs-5w1s-{name}", tags={"transductive": True}, batch_norm="transductive")
+    assert [line["rank"] for line in _texts(tmp_path)] == ["1?", "2?"]
+    assert _marks(tmp_path)["rank"][0].startswith("? Rank: 1 of 1 comparisons may be less sure than they say (the learner is transductive")
+
+
 def test_scope_says_what_ranks_are_over(tmp_path: Path) -> None:
     toy_run(tmp_path, 0.8, name="glyphs-5w1s-a")
     toy_run(tmp_path, 0.7, name="glyphs-5w1s-b")

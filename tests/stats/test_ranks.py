@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metashot.errors import StatisticsError
-from metashot.stats import better, holm, ranks
+from metashot.stats import holm, ranks, significantly_better
 
 _NAN = float("nan")
 
@@ -49,7 +49,7 @@ def test_who_cannot_be_told_apart_from_both_shares_the_better_rank() -> None:
     difference = _square({(0, 1): 0.01, (1, 2): 0.01, (0, 2): 0.02}, 3, odd=True)
     p = _square({(0, 1): 0.3, (1, 2): 0.3, (0, 2): 0.001}, 3, odd=False)
     assert ranks(difference, p).tolist() == [1, 1, 2]
-    assert better(difference, p).tolist() == [[False, False, True], [False] * 3, [False] * 3]
+    assert significantly_better(difference, p).tolist() == [[False, False, True], [False] * 3, [False] * 3]
 
 
 def test_clear_order_ties_and_one_alone() -> None:
