@@ -30,6 +30,7 @@ app.command("metashot.cli.evaluation:evaluation", name="eval", help="Evaluate a 
 app.command("metashot.cli.comparison:compare", name="compare", help="Paired differences of finished runs on the same episodes.")
 app.command("metashot.cli.verify:verify", name="verify", help="Recompute and check saved results.")
 app.command("metashot.cli.cite:cite", name="cite", help="BibTeX for the library, data set, method and protocol.")
+app.command("metashot.cli.table:table", name="table", help="A table of saved results, for people, papers and programs.")
 app.command("metashot.cli.classify:classify", name="classify", help="Classify pictures by a few labelled ones.")
 app.command("metashot.cli.check:check", name="check", help="Run the conformance suite on a learner.")
 app.command("metashot.cli.learners:learners", name="learners", help="List the registered learners, or show one.")
