@@ -1,4 +1,4 @@
-"""The table of docs/protocols.md, from the results of run.py.
+"""The table of docs/protocols.md, from the results of measure.py.
 
     python benchmarks/ablation/page.py [--check]
 

@@ -1,6 +1,6 @@
 """What each choice of the Omniglot protocol is worth: prototypical networks with one thing changed at a time.
 
-    python benchmarks/ablation/run.py [--budget cpu] [--out runs] [--list]
+    python benchmarks/ablation/measure.py [--budget cpu] [--out runs] [--list]
 
 Every row is a run of `metashot bench` and two evaluations of its weights by `metashot eval`, 5-way 1-shot and 20-way 1-shot. What is
 finished is reused, what is not goes on from its newest checkpoint, so the same command continues after an interruption. Rows that only
