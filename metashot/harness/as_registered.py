@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import MetashotError
+from .explicit import explicit
 from .findings import Fault, Finding, Unchecked
 from .recipe import Recipe, resolve
 from .recipe_files import find, registered
@@ -37,7 +38,7 @@ def registered_findings(recipe: Recipe, overrides: Mapping[str, Any]) -> Iterato
     except MetashotError as error:
         yield Fault("overrides", dict(overrides), f"changes that {named} takes now", str(error))
         return
-    found, expected = (leaves(each.to_dict()) for each in (recipe, now.recipe))
+    found, expected = (leaves(explicit(each).to_dict()) for each in (recipe, now.recipe))
     for key in differences(expected, found):
         if key.rpartition(".")[2] in _WORDS:
             yield Unchecked(f"recipe.{key}, which is not what the registered recipe says now")

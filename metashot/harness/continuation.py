@@ -11,6 +11,7 @@ from ..errors import CheckpointError, RecipeError
 from ..learners import Learner
 from ..training import Checkpoints
 from ..training.checkpoints import FINAL, read_state, read_weights
+from .explicit import explicit
 from .recipe import Recipe
 from .recipe_layers import differences, leaves
 from .result import size_name
@@ -106,7 +107,7 @@ def _changed(checkpoint: Path, about: Mapping[str, Any]) -> str:
 
 def _decides(about: Mapping[str, Any]) -> dict[str, Any]:
     """What of a checkpoint's facts decides its weights; settings that are newer than the checkpoint have their defaults."""
-    recipe = Recipe.from_dict(about["recipe"])
+    recipe = explicit(Recipe.from_dict(about["recipe"]))
     decides = {"seed": about["seed"], "data": about["data"], "code": about.get("code", "")}
     if recipe.train is not None and recipe.train.select != "last":
         decides["validation"] = about.get("validation", validation_name(recipe))

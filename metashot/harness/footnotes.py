@@ -67,10 +67,10 @@ def about_training(result: Result) -> list[str]:
         told.append("Nothing was trained: the backbone, if there is one, has the weights that it was made with.")
     if result.shared:
         told.append(f"{result.recipe['name']}: The backbone is that of {result.shared.recipe}, of the same budget and seed.")
-    if result.training is None and result.tags["trainable"]:
+    if result.training is None and result.tags["trainable"] and not result.shared:
         told.append(
             "The backbone is trained on all training classes at once; the learner, which could be, is not trained on episodes."
-            if backbone_trained(result)
+            if result.pretraining
             else "Untrained: the learner could be trained, the recipe has no [train], and the weights are as they were made."
         )
     return told + ([_seen(result)] if _came_trained(result) else [])
