@@ -10,11 +10,11 @@ from .arguments import parameters_of
 from .recipe import Component, Recipe
 
 _SUPPLIED = ("backbone", "ways")  # of a learner
-_GROUPS: dict[str, tuple[registry.Group, int]] = {
+_GROUPS: dict[str, tuple[registry.Group, int]] = {  # and how many of the factory's parameters are given otherwise
     "data": ("datasets", 1),
     "backbone": ("backbones", 1),
     "learner": ("learners", 0),
-}  # and how many parameters come first
+}
 
 
 def explicit(recipe: Recipe) -> Recipe:
