@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -171,6 +172,7 @@ def _evaluated(
         fingerprint=answering.store.fingerprint,
         published=cell.published,
         log=path.relative_to(folder).as_posix(),
+        log_sha256=sha256(path.read_bytes()).hexdigest(),
         seconds=seconds,
         stopping=stopped.saved if stopped else None,
         **found,

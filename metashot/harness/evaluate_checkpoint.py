@@ -7,13 +7,13 @@ from typing import Any
 
 from .. import atomic
 from ..errors import CheckpointError, LearnerError, RecipeError
-from ..learners import GradientLearner
+from ..learners import GradientLearner, Learner
 from ..training.checkpoints import FINAL, read_state
 from .build import build_learner, build_stores
 from .cells import cell_name, cell_spec, evaluate_cells
 from .continuation import load_weights
 from .evaluate import episode_sampler
-from .identity import foreign_code
+from .identity import foreign_code, structure
 from .measuring import PLAIN, Measuring
 from .progress import RunProgress
 from .published import Published, for_row
@@ -70,7 +70,7 @@ def evaluate_checkpoint(
     Raises:
         CheckpointError: if there is no sound checkpoint, or its weights do not fit.
         LearnerError: if it was trained on items of another shape, or for another number of ways.
-        RecipeError: if a setting is not of the learner, or the learner does not take it.
+        RecipeError: if a setting is not of the learner, the learner does not take it, or it would change nothing.
     """
     changes = _changes(overrides)
     checkpoint = find_checkpoint(path)
@@ -83,7 +83,7 @@ def evaluate_checkpoint(
     own_data = data is None or data == recipe.data.name
     if "data" in changes and not own_data:
         raise RecipeError(f"--set data changes how {recipe.data.name} is treated, and --data asks for {data}; keep one.")
-    recipe = changed_recipe(recipe, changes)
+    trained, recipe = recipe, changed_recipe(recipe, changes)
     component = recipe.data if data is None or own_data else Component(name=data)
     figures = figures_of(recipe, cell) if own_data else []
     cell = cell.model_copy(update={"published": figures[0].key if figures else None})
@@ -105,6 +105,12 @@ def evaluate_checkpoint(
     changed = changes.get("learner", {})
     if "inner_lr" in changed and isinstance(learner, GradientLearner) and len(learner.rates):
         raise LearnerError(f"The rates of {recipe.learner.name} are learned and come with the checkpoint; inner_lr is where they started.")
+    before = build_learner(trained.model_copy(update={"evaluate": (cell,)}), shape, seed=state["seed"])
+    if changed and _same_but_for_weights(learner, before):
+        raise RecipeError(
+            f"--set {' '.join(leaves(changed, 'learner'))} changes nothing that {recipe.learner.name} does with these weights: it is so "
+            "already, or it says where weights start, and they come with the checkpoint. To train with it use bench."
+        )
     load_weights(learner, checkpoint)
     if changed.get("batch_norm") == "running" and any(
         name.endswith("num_batches_tracked") and not n for name, n in learner.named_buffers()
@@ -144,6 +150,14 @@ def evaluate_checkpoint(
             measuring=measuring,
         )
     return done, folder
+
+
+def _same_but_for_weights(one: Learner, other: Learner) -> bool:
+    """Whether two learners would compute the same with the same weights; False where that cannot be told."""
+    try:
+        return structure(one) == structure(other)
+    except (OSError, TypeError):  # a class without a source file, an attribute that has no form
+        return False
 
 
 def _changes(settings: Sequence[str]) -> dict[str, Any]:

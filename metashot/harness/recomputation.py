@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ def cell_findings(cell: CellResult, evidence: Evidence) -> Iterator[Finding]:
     except CheckpointError as error:
         yield Fault("log", cell.log, "a log that can be read", str(error))
         return
+    if cell.log_sha256 is None:
+        yield Unchecked("the log's digest, which the result was written without")
+    else:
+        yield from compared("log_sha256", cell.log_sha256, sha256(evidence.path.read_bytes()).hexdigest(), "of the log")
     broken = list(_structure(log))
     if broken:
         yield from broken

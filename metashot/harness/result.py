@@ -46,6 +46,7 @@ class CellResult(Value):
     published: str | None
     log: str
     seconds: float
+    log_sha256: str | None = None  # of the file; None in results that are older
     calibration: SavedCalibration | None = None
     stopping: SavedStopping | None = None
 

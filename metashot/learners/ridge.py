@@ -38,14 +38,16 @@ class Ridge(FeatureLearner):
         super().__init__(backbone, batch_norm=batch_norm)
         if penalty <= 0 or scale <= 0:
             raise LearnerError(f"Ridge needs penalty and scale above 0; got penalty={penalty}, scale={scale}.")
-        self.log_penalty = nn.Parameter(torch.tensor(log(penalty)), requires_grad=learn_penalty)
+        # Only a learned one is a weight: another can be chosen anew for trained weights.
+        self.log_penalty = nn.Parameter(torch.tensor(log(penalty))) if learn_penalty else log(penalty)
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 
     def adapt_features(self, z: Examples, ways: int) -> Predictor:
         """Logits for features flattened to (B, q, d)."""
         features = _with_ones(z.x)  # (B, s, d + 1)
         targets = nn.functional.one_hot(z.y, ways).to(features.dtype)  # (B, s, ways)
-        weights = ridge(features, targets, self.log_penalty.exp() * features.shape[1])  # (B, d + 1, ways)
+        penalty = torch.as_tensor(self.log_penalty, device=features.device).exp()
+        weights = ridge(features, targets, penalty * features.shape[1])  # (B, d + 1, ways)
         return lambda query: self.scale * (_with_ones(query) @ weights)
 
 

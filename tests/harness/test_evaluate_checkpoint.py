@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from metashot.errors import CheckpointError, LearnerError, RecipeError
@@ -13,6 +14,7 @@ from metashot.harness.evaluate_checkpoint import evaluate_checkpoint, figures_of
 from metashot.harness.recipe import Cell, Component, resolve
 from metashot.harness.result import Result
 from metashot.harness.run import Place, run
+from metashot.stats import EpisodeLog
 from metashot.training import Checkpoints
 
 
@@ -208,6 +210,19 @@ def test_statistics_that_were_never_stored_are_missed(tiny: Path, tmp_path: Path
         _eval(folder, "learner.batch_norm=running", listen=listen)
     result, _ = _eval(folder, "learner.batch_norm=support", listen=listen)
     assert result.tags["transductive"] is False
+
+
+def test_a_setting_that_changes_nothing_is_no_other_result(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
+    run(resolve(str(tiny), learner="ridge", overrides=["train.ways=3"]), place=Place(out=tmp_path / "runs"), progress=listen())
+    (folder,) = (tmp_path / "runs").glob("tiny*/full/seed0")
+    own, place = _eval(folder, listen=listen)
+    other, elsewhere = _eval(folder, "learner.penalty=1e-6", listen=listen)
+    assert (other.weights, other.cells[0].plan_hash) == (own.weights, own.cells[0].plan_hash)
+    logs = [EpisodeLog.load(run_folder / result.cells[0].log) for run_folder, result in ((place, own), (elsewhere, other))]
+    assert not np.array_equal(logs[0].correct, logs[1].correct)
+    for setting in ("learner.scale=3.0", "learner.penalty=50.0"):
+        with pytest.raises(RecipeError, match=rf"--set {setting.partition('=')[0]} changes nothing that ridge does with these weights"):
+            _eval(folder, setting, listen=listen)
 
 
 def test_where_learned_rates_started_is_no_setting_of_an_evaluation(tiny: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:

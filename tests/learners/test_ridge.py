@@ -51,6 +51,7 @@ def test_the_meta_gradient_is_that_of_finite_differences() -> None:
 
 def test_the_penalty_is_trained_only_when_asked() -> None:
     assert [name for name, each in Ridge(nn.Identity()).named_parameters() if each.requires_grad] == ["scale"]
+    assert "log_penalty" not in Ridge(nn.Identity()).state_dict()  # a choice, no weight
     learned = Ridge(nn.Identity(), learn_penalty=True)
     assert learned.log_penalty.requires_grad
     assert learned.log_penalty.exp().item() == pytest.approx(50)
