@@ -132,7 +132,7 @@ def _arguments(settings: Sequence[str]) -> dict[str, Any]:
     from ..harness.recipe_faults import error_of
     from ..harness.recipe_layers import parse_settings
 
-    layer, faults = parse_settings(settings)
+    layer, faults = parse_settings(settings, example="learner.lr=0.1")
     faults += [
         f"--set: {section}. is neither learner. nor backbone., which are what can be set here."
         for section in layer

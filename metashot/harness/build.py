@@ -26,8 +26,8 @@ def check_device(name: str) -> None:
         RecipeError: if its name is wrong or it is not there.
     """
     try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
+        torch.zeros(1, device=torch.device(name))
+    except (RuntimeError, TypeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
         raise RecipeError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]} Try --device cpu.") from None
 
 

@@ -260,9 +260,8 @@ class PictureClassifier:
                 return lambda z: head(z[None])[0]
             predictor: object = self.learner.adapt(support, ways)
         if not callable(predictor):
-            raise LearnerError(
-                f"{self.making.learner}: adapt must return a function of the queries (is a `return` missing?); got {type(predictor).__name__}."
-            )
+            found = type(predictor).__name__
+            raise LearnerError(f"{self.making.learner}: adapt must return a function of the queries (is a `return` missing?); got {found}.")
         return predictor
 
     def _answer(self, predictor: Predictor, x: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ def labelled_twice(support: LoosePictures) -> list[str]:
                 copies.append(f"Note: {one} and {another} are the same picture, which counts once in the estimate.")
             else:
                 torn.append(
-                    f"Note: {one} is labelled both {labels[0]} and {labels[1]} ({another} is the same picture); the estimate does not ask for it."
+                    f"Note: {one} is labelled both {labels[0]} and {labels[1]} ({another} is the same picture); the estimate does not ask "
+                    "for it."
                 )
     return [
         *_shortened(torn, "labelled picture has two labels.", "labelled pictures have two labels."),

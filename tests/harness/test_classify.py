@@ -131,7 +131,7 @@ def test_the_command_prints_a_table_and_tells_the_rest_on_stderr(here: Path, cap
     rows = [line.split() for line in out.splitlines()]
     assert rows[0] == ["file", "class", "probability", "blue", "green", "red"]
     assert [row[:2] for row in rows[1:]] == [[f"{name}{number}.png", name] for name in COLOURS for number in range(2)]
-    assert f"By simpleshot on {TINY}, from 3 pictures of each of 3 classes.\n" in err
+    assert f"By simpleshot (transform=L2N) on {TINY}, from 3 pictures of each of 3 classes.\n" in err
     assert "Accuracy: about 100 %" in err
 
 
