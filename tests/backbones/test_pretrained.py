@@ -163,7 +163,7 @@ def test_torchs_advice_to_read_unsafely_is_not_passed_on(tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="cannot be read as weights") as caught:
         load_weights(nn.Identity(), tmp_path / "whole.pth")
     assert "weights_only" not in str(caught.value)
-    assert "torch.load" not in str(caught.value)
+    assert "can still be loaded" not in str(caught.value)
 
 
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
