@@ -9,7 +9,7 @@ from torch import nn
 from .. import registry
 from ..backbones import Conv4, Pretrained, collections_with, trained_backbone
 from ..data.treatment import Treatment
-from ..errors import LearnerError, RecipeError, UnknownNameError
+from ..errors import LearnerError, MetashotError, RecipeError, UnknownNameError, described
 from ..learners import Learner
 from ..seeding import seeded
 from .arguments import checked_arguments, parameters_of
@@ -155,7 +155,12 @@ def _backbone(making: Making, item_shape: tuple[int, int, int], *, trained: bool
     if not trained and "fresh" in [each.name for each in parameters_of(factory)]:
         arguments = {key: value for key, value in arguments.items() if key not in ("file", "download")} | {"fresh": True}
     checked = checked_arguments(factory, arguments, skip=1, what="backbone")
-    made: object = factory(item_shape, **checked)
+    try:
+        made: object = factory(item_shape, **checked)
+    except MetashotError:
+        raise
+    except Exception as error:  # a plug-in's own fault
+        raise LearnerError(f"The backbone {making.backbone} could not be made: {described(error)}") from error
     if not isinstance(made, nn.Module):
         raise LearnerError(f"The backbone {making.backbone} makes a {type(made).__name__}, which is not a torch.nn.Module.")
     return made

@@ -137,6 +137,12 @@ def test_a_learner_that_answers_wrongly_is_refused(here: Path, name: str) -> Non
         metashot.classify("support", "query/red0.png", learner=f"mine.py:{name}", size=16, folds=0)
 
 
+def test_a_backbone_that_cannot_be_made_is_told(here: Path) -> None:
+    Path("mine.py").write_text("def broken(item_shape):\n    return {}['weights']\n")
+    with pytest.raises(LearnerError, match=r"The backbone mine\.py:broken could not be made: KeyError: 'weights' at mine\.py:2"):
+        metashot.classify("support", "query", backbone="mine.py:broken", folds=0)
+
+
 # --- before anything slow
 
 
