@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -90,7 +89,7 @@ def load_weights(network: nn.Module, file: Path | str, *, without: Sequence[str]
         weights = _read(path)
     except Exception as error:  # unpickling refuses in a dozen ways
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, UnpicklingError):  # torch's own words advise how to read it all the same, and so to run what is in it
+        if type(error).__name__ == "UnpicklingError":  # torch's own words advise how to read it all the same, and so to run what is in it
             reason = "it is damaged, or holds more than tensors"
         raise CheckpointError(
             f"{path} cannot be read as weights ({reason}): a state dict is needed, as torch or safetensors saves it."
