@@ -88,23 +88,33 @@ def check_folder(path: Path, *, hashes: bool = True) -> None:
     Raises:
         CheckpointError: if the manifest or a file is missing, or a file differs from it; names the file.
     """
+    for told in damage(path, hashes=hashes):
+        raise CheckpointError(told)
+
+
+def damage(path: Path, *, hashes: bool = True) -> Iterator[str]:
+    """What is wrong with a published folder, as `check_folder` says it: its manifest, or every file that differs from it."""
     try:
         listed = json.loads((Path(path) / MANIFEST).read_text())["files"]
         files = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in dict(listed).items()}
     except FileNotFoundError:
-        raise CheckpointError(f"{path} has no {MANIFEST}: it is not a finished metashot folder.") from None
+        yield f"{path} has no {MANIFEST}: it is not a finished metashot folder."
+        return
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}/{MANIFEST} cannot be read ({error}); remove the folder and make it again.") from None
+        yield f"{path}/{MANIFEST} cannot be read ({error}); remove the folder and make it again."
+        return
     for name, (size, digest) in files.items():
         file = Path(path) / name
         if not file.is_file():
-            raise CheckpointError(f"{file} is missing though {MANIFEST} lists it; remove the folder and make it again.")
+            yield f"{file} is missing though {MANIFEST} lists it; remove the folder and make it again."
+            continue
         try:
             same = file.stat().st_size == size and (not hashes or _fingerprint(file)["sha256"] == digest)
         except OSError as error:
-            raise CheckpointError(f"{file} cannot be read ({error.strerror}); remove the folder and make it again.") from None
+            yield f"{file} cannot be read ({error.strerror}); remove the folder and make it again."
+            continue
         if not same:
-            raise CheckpointError(f"{file} is damaged: it is not the file that {MANIFEST} describes. Remove the folder and make it again.")
+            yield f"{file} is damaged: it is not the file that {MANIFEST} describes. Remove the folder and make it again."
 
 
 def sweep(folder: Path) -> None:

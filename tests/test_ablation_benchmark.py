@@ -38,7 +38,7 @@ episodes = 6
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.delitem(sys.modules, "run", raising=False)
+    monkeypatch.delitem(sys.modules, "rows", raising=False)
     spec = importlib.util.spec_from_file_location("ablation_page", FOLDER / "page.py")
     assert spec is not None
     assert spec.loader is not None
@@ -67,7 +67,7 @@ def test_the_table_shows_the_runs_their_paired_differences_and_holes(
 ) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(TINY)
-    module = sys.modules["run"]
+    module = sys.modules["rows"]
     rows = (
         module.Row("nothing", "as the recipe", recipe=str(recipe)),
         module.Row("jitter", "none in the test", tested=("data.jitter=0.0",), recipe=str(recipe)),

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import metashot
+from metashot.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -95,9 +96,53 @@ def test_tables_are_those_of_the_result_files(file: Path) -> None:
         assert file.with_name(name).read_text(encoding="utf-8") == picture, "run `python benchmarks/tables/render.py`"
 
 
-def test_a_number_changed_by_hand_is_noticed() -> None:
+@pytest.mark.parametrize(
+    ("number", "forged"),
+    [
+        (r"\| (\d\d\.\d\d) \|", "99.99"),  # in a table
+        (r"episodes ± (\d\.\d\d) ", "0.01"),  # in a line of scopes
+        (r"\| (within|above|below) \|", "beyond"),  # a verdict
+    ],
+)
+def test_what_was_changed_by_hand_is_noticed(number: str, forged: str) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    number = re.search(r"\d\d\.\d\d ± \d\.\d\d", text)
-    assert number is not None
-    forged = text.replace(number[0], "99.99 ± 0.01")
-    assert _render().rendered(forged) != forged
+    found = re.search(number, text)
+    assert found is not None
+    assert _render().rendered(text[: found.start(1)] + forged + text[found.end(1) :]) == text
+
+
+_ONE = "omniglot-5w1s-protonet/full/seed0"
+
+
+def _block(words: str) -> str:
+    return f"<!-- table: {words} -->\nstale\n<!-- /table -->"
+
+
+def test_a_block_is_what_the_command_prints(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in (_ONE, f"--pivot --scope episodes {_ONE}"):
+        text = _render().rendered(_block(words))
+        monkeypatch.chdir(ROOT / "benchmarks" / "results")
+        main(["table", *words.split()])
+        assert text == f"<!-- table: {words} -->\n\n{capfd.readouterr().out}\n<!-- /table -->"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("no-such-recipe*/full", "matches no run"),
+        ("no-such-recipe/full/seed0", "there is no folder"),
+        (f"--pivto {_ONE}", "--pivto"),
+        (f"--mean {_ONE}", "--mean belongs to --pivot"),
+    ],
+)
+def test_a_block_that_names_nothing_is_refused(words: str, told: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        _render().rendered(_block(words))
+    assert told in str(stopped.value)
+
+
+def test_a_document_cannot_hold_a_failed_run(tmp_path: Path) -> None:
+    (tmp_path / "a/full/seed0/logs").mkdir(parents=True)
+    with pytest.raises(SystemExit) as stopped:
+        _render().rendered(_block("a/full/seed0"), tmp_path)
+    assert "1 of 1 cells failed" in str(stopped.value)

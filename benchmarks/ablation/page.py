@@ -1,4 +1,4 @@
-"""The table of docs/protocols.md, from the results of run.py.
+"""The table of docs/protocols.md, from the results of measure.py.
 
     python benchmarks/ablation/page.py [--check]
 
@@ -11,12 +11,10 @@ import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from run import EPISODES, ROWS, WAYS, results
+from rows import EPISODES, ROWS, WAYS, results
 
 from metashot.errors import StatisticsError
-from metashot.harness.report import points
+from metashot.harness.footnotes import points
 from metashot.harness.result import Result
 from metashot.stats import Comparison, EpisodeLog, compare
 

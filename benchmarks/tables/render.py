@@ -2,9 +2,10 @@
 
     python benchmarks/tables/render.py [--check] [FILE...]
 
-A block between `<!-- results: RUN... -->` and `<!-- /results -->` is replaced by the table of those runs, named relative to
-benchmarks/results (a `*` matches any folder); `<!-- accuracy: RUN -->...<!-- /accuracy -->` by the accuracy of its first cell, with its
-interval; `<!-- scopes: RUN -->...<!-- /scopes -->` by that accuracy with its interval in every scope; one between
+A block between `<!-- table: RUN... -->` and `<!-- /table -->` is replaced by what `metashot table RUN...` prints in benchmarks/results
+(a `*` matches any folder), with the options that stand there too: `<!-- table: --pivot RUN... -->`;
+`<!-- accuracy: RUN -->...<!-- /accuracy -->` by the accuracy of a run's first cell, with its interval;
+`<!-- scopes: RUN -->...<!-- /scopes -->` by that accuracy with its interval in every scope; a block between
 `<!-- coverage: EXPERIMENT... -->` and `<!-- /coverage -->` by the table of those experiments;
 `<!-- value: FILE KEY | KEY... -->...<!-- /value -->` (in tables: `KEY / KEY`) by that entry of a JSON file. The picture named in
 `<!-- picture: FILE EXPERIMENT... -->` is drawn beside the document.
@@ -15,17 +16,23 @@ import argparse
 import json
 import re
 import sys
+from contextlib import chdir, redirect_stdout
 from importlib.util import module_from_spec, spec_from_file_location
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
-from metashot.harness.report import COLUMNS, Row, markdown_table, rows
+from cyclopts import CycloptsError
+
+from metashot.cli import app
+from metashot.errors import MetashotError
+from metashot.harness.report import COLUMNS, rows
 from metashot.harness.result import Result
 from metashot.stats import EpisodeLog, all_intervals, scope_line
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-_BLOCK = re.compile(r"(<!-- results: ([^>]*?) -->\n).*?(<!-- /results -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- table: ([^>]*?) -->\n).*?(<!-- /table -->)", re.DOTALL)
 _ACCURACY = re.compile(r"(<!-- accuracy: (\S+) -->).*?(<!-- /accuracy -->)")
 _SCOPES = re.compile(r"(<!-- scopes: (\S+) -->).*?(<!-- /scopes -->)")
 _COVERAGE = re.compile(r"(<!-- coverage: ([^>]*?) -->\n).*?(<!-- /coverage -->)", re.DOTALL)
@@ -37,14 +44,19 @@ def rendered(text: str, results: Path = RESULTS) -> str:
     """`text` with every block filled from the results."""
 
     def table(match: re.Match[str]) -> str:
-        lines: list[Row] = []
-        for pattern in match[2].split():
-            runs = sorted(results.glob(pattern))
+        words: list[str] = []
+        for word in match[2].split():
+            runs = [run.relative_to(results).as_posix() for run in sorted(results.glob(word))] if "*" in word else [word]
             if not runs:
-                raise SystemExit(f"{pattern} matches no run in {results}; run its command and copy the run folder there.")
-            for run in runs:
-                lines += rows(Result.load(run))
-        return f"{match[1]}\n{markdown_table(lines)}\n{match[3]}"
+                raise SystemExit(f"{word} matches no run in {results}; run its command and copy the run folder there.")
+            words += runs
+        text = StringIO()
+        try:
+            with chdir(results), redirect_stdout(text):
+                app(["table", *words], exit_on_error=False, print_error=False)
+        except (CycloptsError, MetashotError) as error:
+            raise SystemExit(f"<!-- table: {match[2]} -->: {error}") from error
+        return f"{match[1]}\n{text.getvalue()}\n{match[3]}"
 
     def accuracy(match: re.Match[str]) -> str:
         (run,) = results.glob(match[2])
@@ -67,7 +79,7 @@ def rendered(text: str, results: Path = RESULTS) -> str:
     def coverage(match: re.Match[str]) -> str:
         return f"{match[1]}\n{tables().coverage_table(results / 'coverage', match[2].split())}\n{match[3]}"
 
-    return _VALUE.sub(value, _SCOPES.sub(scopes, _ACCURACY.sub(accuracy, _COVERAGE.sub(coverage, _BLOCK.sub(table, text)))))
+    return _VALUE.sub(value, _SCOPES.sub(scopes, _ACCURACY.sub(accuracy, _COVERAGE.sub(coverage, _TABLE.sub(table, text)))))
 
 
 def pictures(text: str, results: Path = RESULTS) -> dict[str, str]:

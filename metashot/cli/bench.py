@@ -34,6 +34,7 @@ def bench(
     until_half_width: float | None = None,
     max_episodes: int | None = None,
     calibration: Annotated[bool, _Flag] = False,
+    from_checkpoint: Annotated[bool, _Flag] = False,
     out: Path = Path("runs"),
     data_root: Path | None = None,
     download: Annotated[bool, _Flag] = False,
@@ -67,6 +68,8 @@ def bench(
         At most so many then; the recipe's number if not given.
     calibration
         Record the probabilities (softmax of the logits), and print calibration error and negative log-likelihood.
+    from_checkpoint
+        Train nothing: evaluate the weights that are committed with the checkout that metashot runs from (benchmarks/results).
     out
         Folder of all runs; a run is OUT/RECIPE/BUDGET/seedK.
     data_root
@@ -123,9 +126,9 @@ def bench(
             raise RecipeError(f"{side.folder} would be compared with itself; name another run, or a learner.")
     jobs = [_Job(each, number, index < len(resolved)) for index, each in enumerate(to_run) for number in dict.fromkeys(seed)]
     if dry_run:
-        _print_plans(jobs, place, measuring, as_json=json_)
+        _print_plans(jobs, place, measuring, from_checkpoint=from_checkpoint, as_json=json_)
     else:
-        _run_all(jobs, finished, place, measuring, as_json=json_)
+        _run_all(jobs, finished, place, measuring, from_checkpoint=from_checkpoint, as_json=json_)
 
 
 class _Job(NamedTuple):
@@ -136,13 +139,16 @@ class _Job(NamedTuple):
     asked: bool
 
 
-def _run_all(jobs: Sequence[_Job], finished: "Sequence[Side]", place: "Place", measuring: "Measuring", *, as_json: bool) -> None:
+def _run_all(
+    jobs: Sequence[_Job], finished: "Sequence[Side]", place: "Place", measuring: "Measuring", *, from_checkpoint: bool, as_json: bool
+) -> None:
     """Run one after the other, and compare those asked for with the others of the same seed and with finished runs.
 
     A recipe that fails leaves a row that says so, and the others go on.
     """
     from ..harness.allocator import keep_freed_memory
     from ..harness.comparison import Side, compare_runs, corrected, labels
+    from ..harness.listing import committed_run
     from ..harness.progress import ConsoleProgress
     from ..harness.report import failed_rows, rows
     from ..harness.run import run
@@ -157,7 +163,8 @@ def _run_all(jobs: Sequence[_Job], finished: "Sequence[Side]", place: "Place", m
         for job in jobs:
             recipe = job.resolved.recipe
             try:
-                result = run(job.resolved, seed=job.seed, place=place, progress=progress, measuring=measuring)
+                weights = committed_run(recipe.name, recipe.budget, job.seed) if from_checkpoint else None
+                result = run(job.resolved, seed=job.seed, place=place, progress=progress, measuring=measuring, weights=weights)
             except MetashotError as error:
                 failures.append(error)
                 lines += failed_rows(recipe, job.seed, str(error))
@@ -250,10 +257,10 @@ def _print_list(patterns: Sequence[str], data_root: Path | None, *, as_json: boo
     _print_table(table)
 
 
-def _print_plans(jobs: Sequence[_Job], place: "Place", measuring: "Measuring", *, as_json: bool) -> None:
+def _print_plans(jobs: Sequence[_Job], place: "Place", measuring: "Measuring", *, from_checkpoint: bool, as_json: bool) -> None:
     from ..harness.preview import preview
 
-    plans = [preview(job.resolved, seed=job.seed, place=place, measuring=measuring) for job in jobs]
+    plans = [preview(job.resolved, seed=job.seed, place=place, measuring=measuring, from_checkpoint=from_checkpoint) for job in jobs]
     if as_json:
         print(json.dumps([plan.to_dict() for plan in plans], indent=1))
         return

@@ -16,10 +16,10 @@ from rich.text import Text
 
 from .. import registry
 from ..errors import MetashotError, described
+from ..harness.docstrings import docstring, paragraphs
 
 _SUPPLIED = ("backbone", "ways")  # by the harness, to a learner that asks for them
 _WAYS = 5  # of the instance whose tags are shown
-_PARAGRAPH = re.compile(r"(?:^|(?<=[.;)] ))(Reference|Departure)s?:\s*(.+?)(?=\n\s*\n|\s(?:Reference|Departure)s?:\s|\Z)", re.M | re.S)
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?<!al\.)(?<!e\.g\.)(?<!i\.e\.)(?<!cf\.)\s+(?=[A-Z])")
 
 
@@ -78,23 +78,18 @@ def learners(name: str | None = None, /, *, json_: Annotated[bool, Parameter(nam
 def _card(name: str) -> _Card:
     target = registry.load("learners", name)
     registered = {each.name: each for each in registry.listing("learners")}.get(name, registry.Registered(name, name, ""))
-    text = inspect.cleandoc(target.__doc__ or "")  # not getdoc, which would answer with the base class's
+    text = docstring(target)
     arguments = _arguments(target, text)
     tags, tags_missing = _tags(name, arguments)
     return _Card(
         **asdict(registered),
         summary=_SENTENCE_END.split(" ".join(text.partition("\n\n")[0].split()), maxsplit=1)[0],
-        paper=" ".join(_paragraphs(text, "Reference")),
-        departures=tuple(_paragraphs(text, "Departure")),
+        paper=" ".join(paragraphs(text, "Reference")),
+        departures=tuple(paragraphs(text, "Departure")),
         tags=tags,
         tags_missing=tags_missing,
         arguments=arguments,
     )
-
-
-def _paragraphs(text: str, word: str) -> list[str]:
-    """What follows a word at the beginning of a line or sentence, up to an empty line or the next such word."""
-    return [" ".join(body.split()) for begins, body in _PARAGRAPH.findall(text) if begins == word]
 
 
 def _arguments(target: Callable[..., Any], text: str) -> tuple[_Argument, ...]:

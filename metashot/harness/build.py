@@ -12,7 +12,7 @@ from ..data import ImageStore
 from ..errors import DataError, LearnerError, MetashotError, RecipeError, described
 from ..learners import Learner, LearnerTags
 from ..seeding import seeded
-from ..training import Schedule, constant, step_decay
+from ..training import Schedule, constant, cosine, linear, step_decay
 from .arguments import checked_arguments, parameters_of
 from .recipe import Component, Optimiser, Pretrain, Recipe, Train
 
@@ -162,10 +162,12 @@ def optimiser_over(parameters: Iterable[nn.Parameter], optimiser: Optimiser, *, 
     return made
 
 
-def build_schedule(stage: Train | Pretrain) -> Schedule:
-    """The learning-rate schedule of a stage, over its steps or, of the supervised one, over its epochs."""
+def build_schedule(stage: Train | Pretrain, length: int) -> Schedule:
+    """The learning-rate schedule of a stage of `length` steps or, of the supervised one, epochs."""
     schedule = stage.schedule
-    if schedule.name == "constant" or schedule.every is None or schedule.factor is None:
+    if schedule.name in ("linear", "cosine"):
+        return (linear if schedule.name == "linear" else cosine)(steps=length, end=schedule.end or 0.0)
+    if schedule.every is None or schedule.factor is None:
         return constant()
     return step_decay(every=schedule.every, factor=schedule.factor)
 

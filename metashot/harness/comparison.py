@@ -7,8 +7,8 @@ from typing import Any
 
 from ..errors import RecipeError, StatisticsError
 from ..stats import Comparison, EpisodeLog, compare, holm
+from .footnotes import learner_label
 from .recipe import Cell, Recipe
-from .report import learner_label
 from .result import CellResult, Result, size_name
 
 SCOPES = ("episodes", "images", "classes")  # of a difference

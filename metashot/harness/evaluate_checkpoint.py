@@ -83,9 +83,9 @@ def evaluate_checkpoint(
     own_data = data is None or data == recipe.data.name
     if "data" in changes and not own_data:
         raise RecipeError(f"--set data changes how {recipe.data.name} is treated, and --data asks for {data}; keep one.")
-    recipe = _changed(recipe, changes)
+    recipe = changed_recipe(recipe, changes)
     component = recipe.data if data is None or own_data else Component(name=data)
-    figures = _figures(recipe, cell) if own_data else []
+    figures = figures_of(recipe, cell) if own_data else []
     cell = cell.model_copy(update={"published": figures[0].key if figures else None})
     stores = build_stores(component, root=place.data_root, download=place.download)
     if cell.split not in stores:
@@ -127,7 +127,9 @@ def evaluate_checkpoint(
         revision=git_revision(),
         checkpoint=checkpoint.name,
     )
-    folder = run / "eval" / (_folder_name(component.name, cell, checkpoint) + (f"+{_identifier(changes)}" if changes else ""))
+    folder = (
+        run / "eval" / (evaluation_name(component.name, cell, checkpoint.name) + (f"+{changes_identifier(changes)}" if changes else ""))
+    )
     atomic.check_writable(folder)
     with locked(folder):
         done = evaluate_cells(
@@ -159,7 +161,7 @@ def _changes(settings: Sequence[str]) -> dict[str, Any]:
     return layer
 
 
-def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+def changed_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     """A recipe whose learner or data has other arguments; it never goes under the name of the one that was trained."""
     if not changes:
         return recipe
@@ -169,19 +171,19 @@ def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
         tables = json.loads(json.dumps(component.arguments))
         lay(tables, arguments, "--set", {})
         parts[section] = component.model_copy(update={"arguments": tables})
-    name = f"{recipe.name.partition('+')[0]}+{_identifier({'trained': recipe.name}, changes)}"
+    name = f"{recipe.name.partition('+')[0]}+{changes_identifier({'trained': recipe.name}, changes)}"
     return recipe.model_copy(update={"name": name, **parts})
 
 
-def _identifier(*changes: dict[str, Any]) -> str:
-    """Of changes by section; those of the learner count without its name."""
+def changes_identifier(*changes: dict[str, Any]) -> str:
+    """Eight hexadecimal digits for changes by section; those of the learner count without its name."""
     flat: dict[str, Any] = {}
     for each in changes:
         flat |= {key: value for key, value in each.items() if key != "learner"} | each.get("learner", {})
     return identifier(flat)
 
 
-def _figures(recipe: Recipe, cell: Cell) -> list[Published]:
+def figures_of(recipe: Recipe, cell: Cell) -> list[Published]:
     """The published figures of a cell, if the weights are those of an unchanged recipe."""
     if recipe.name != f"{recipe.benchmark}-{recipe.row}" or "+" in recipe.name or cell.split != "test":
         return []
@@ -193,8 +195,8 @@ def _run_folder(checkpoint: Path) -> Path:
     return next((folder.parent for folder in checkpoint.parents if folder.name == "checkpoints"), checkpoint)
 
 
-def _folder_name(data: str, cell: Cell, checkpoint: Path) -> str:
+def evaluation_name(data: str, cell: Cell, checkpoint: str) -> str:
     """The cell's name, with what is unusual about it, so that another question never overwrites the answer to this one."""
     values = {"queries": cell.queries, "seed": cell.seed}
     unusual = "".join(f"-{name}{value}" for name, value in values.items() if value != _USUAL[name])
-    return cell_name(data, cell) + unusual + ("" if checkpoint.name == FINAL else f"-step{checkpoint.name}")
+    return cell_name(data, cell) + unusual + ("" if checkpoint == FINAL else f"-step{checkpoint}")

@@ -80,6 +80,29 @@ def committed_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
+def committed_run(recipe: str, budget: str, seed: int, *, results: Path | None = None) -> Path:
+    """The folder of a recipe's committed run, which holds its trained weights.
+
+    Args:
+        recipe: its name, with the identifier of changes if there are any.
+        budget: `full`, `cpu` or `smoke`.
+        seed: of the training.
+        results: the folder of committed results; that of the checkout if not given.
+
+    Raises:
+        CheckpointError: if there is none; names the command that trains.
+    """
+    folder = results if results is not None else committed_folder()
+    if folder is None:
+        raise CheckpointError("Trained weights come with a checkout of metashot only; this one is installed. Leave out --from-checkpoint.")
+    run = folder / recipe / budget / f"seed{seed}"
+    if not (run / "checkpoints" / "final").is_dir():
+        settings = " and the same --set and --learner" if "+" in recipe else ""
+        command = f"metashot bench {recipe.partition('+')[0]} --budget {budget} --seed {seed}"
+        raise CheckpointError(f"No trained weights of {recipe} are committed in {run}; `{command}`{settings} trains it.")
+    return run
+
+
 def _committed(runs: Path) -> list[float]:
     """The first cell's accuracy of each seed's result in `runs`."""
     return [_estimate(file) for file in sorted(runs.glob("seed*/result.json"))]

@@ -53,7 +53,8 @@ def pretrain_backbone(
     assert stage is not None  # there is a supervised stage
     name = f"{recipe.name} (backbone)"
     done = checkpoints.newest() or 0
-    steps = stage.epochs * -(-len(pool.labels) // stage.batch)
+    an_epoch = -(-len(pool.labels) // stage.batch)
+    steps = stage.epochs * an_epoch
     steps = min(steps, stage.steps or steps)
     if done:
         progress.told(f"{name}: training goes on from step {done:,} of {steps:,}.")
@@ -66,7 +67,7 @@ def pretrain_backbone(
         epochs=stage.epochs,
         batch=stage.batch,
         optimiser=partial(optimiser_over, optimiser=stage.optimiser, what="pretrain.optimiser"),
-        schedule=build_schedule(stage),
+        schedule=build_schedule(stage, -(-steps // an_epoch)),
         head=stage.head,
         outputs=stage.outputs,
         most_steps=stage.steps,

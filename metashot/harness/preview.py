@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import CheckpointError
 from ..training.checkpoints import FINAL
 from .cells import cell_name
-from .listing import committed_folder
+from .listing import committed_folder, committed_run
 from .measuring import PLAIN, Measuring
 from .recipe import Recipe, Resolved, shared_recipe
 from .result import RESULT, Result
@@ -43,13 +43,21 @@ class Preview:
         }
 
 
-def preview(resolved: Resolved, *, seed: int, place: Place, measuring: Measuring = PLAIN) -> Preview:
-    """Look at a run's folder and at recorded runs; nothing is written and no data is read."""
+def preview(resolved: Resolved, *, seed: int, place: Place, measuring: Measuring = PLAIN, from_checkpoint: bool = False) -> Preview:
+    """Look at a run's folder and at recorded runs; nothing is written and no data is read.
+
+    Raises:
+        CheckpointError: if committed weights are to be used (`from_checkpoint`) and there are none.
+    """
     recipe = resolved.recipe
     folder = place.folder(recipe, seed)
-    epochs, backbone_lines = _pretraining_left(recipe, folder, place, seed)
-    steps, lines = _training_left(recipe, folder)
-    lines = backbone_lines + lines
+    if from_checkpoint:
+        weights = committed_run(recipe.name, recipe.budget, seed)
+        epochs, steps, lines = 0, 0, [f"Training: none; the weights of {weights} are used if they were made as it says above."]
+    else:
+        epochs, backbone_lines = _pretraining_left(recipe, folder, place, seed)
+        steps, lines = _training_left(recipe, folder)
+        lines = backbone_lines + lines
     old = _result(folder)
     episodes = 0
     for cell in recipe.evaluate:

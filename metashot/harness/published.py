@@ -13,14 +13,16 @@ from typing import Literal, cast
 from ..errors import DataError, unknown_name
 
 Kind = Literal["published", "reproduction"]
+NONE_PRINTED = "none printed"
 
 
 @dataclass(frozen=True)
 class Published:
     """One published figure.
 
-    `accuracy` and `half_width` are proportions; `half_width` and `episodes` are None where the source gives none. What a printed ±
-    means differs from paper to paper and is not always known. `kind` is `published` for the method's own paper and `reproduction` for
+    `accuracy` and `half_width` are proportions; `half_width` and `episodes` are None where the source gives none. `half_width_is` says
+    what the printed ± means, which differs from paper to paper: `95 % over test episodes`, `standard deviation over 3 seeds`, `not known`
+    or, where there is none, `none printed`. `kind` is `published` for the method's own paper and `reproduction` for
     a run by others. `verified` is False for a figure that was not checked against its source. `printed` is the figure as its source
     prints it, in points.
     """
@@ -28,6 +30,7 @@ class Published:
     key: str
     accuracy: float
     half_width: float | None
+    half_width_is: str
     episodes: int | None
     protocol: str
     kind: Kind
@@ -105,10 +108,15 @@ def _figure(line: dict[str, str]) -> Published:
     accuracy = _proportion(line["accuracy"])
     if not 0 <= accuracy <= 1:
         raise ValueError(f"an accuracy lies between 0 and 100 points, not at {line['accuracy']}")
+    if (line["half_width"] == "") != (line["half_width_is"] == NONE_PRINTED):
+        raise ValueError(f"half_width_is is {NONE_PRINTED!r} where half_width is empty, and only there; found {line['half_width_is']!r}")
+    if not line["half_width_is"]:
+        raise ValueError("half_width_is says what the printed ± means; write 'not known' where nobody knows")
     return Published(
         key=line["key"],
         accuracy=accuracy,
         half_width=_proportion(line["half_width"]) if line["half_width"] else None,
+        half_width_is=line["half_width_is"],
         episodes=int(line["episodes"]) if line["episodes"] else None,
         protocol=line["protocol"],
         kind=cast(Kind, line["kind"]),

@@ -41,7 +41,8 @@ _EXPECTED = {
     "model_type": "a table",
     "tuple_type": "a list",
     "greater_than": "a number above {gt:g}",
-    "greater_than_equal": "a number of at least {ge}",
+    "greater_than_equal": "a number of at least {ge:g}",
+    "less_than_equal": "a number of at most {le:g}",
     "too_short": "at least {min_length} entry",
     "string_pattern_mismatch": "letters, digits, dot, underscore, plus and hyphen only",
 }

@@ -8,7 +8,18 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, PlainValidator, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from ..errors import RecipeError
@@ -69,28 +80,42 @@ class Optimiser(_Value):
 
 
 class Schedule(_Value):
-    """How the learning rate moves: `constant`, or `step`, which gives lr * factor ** (step // every)."""
+    """How the learning rate moves: `constant`; `step`, which gives lr * factor ** (step // every); `linear` or `cosine`.
 
-    name: Literal["constant", "step"] = "constant"
+    The last two go from lr to lr * `end` (None is 0) over the whole length of the stage, so that a budget which shortens the stage
+    shortens them.
+    """
+
+    name: Literal["constant", "step", "linear", "cosine"] = "constant"
     every: Count | None = None
     factor: Annotated[float, Field(gt=0)] | None = None
+    end: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        given = {"every": self.every, "factor": self.factor}
-        missing = " and ".join(key for key, value in given.items() if value is None)
-        spare = " and ".join(key for key, value in given.items() if value is not None)
-        if self.name == "step" and missing:
-            raise PydanticCustomError(SENTENCE, "a step schedule needs {keys}", {"keys": missing})
-        if self.name == "constant" and spare:
-            raise PydanticCustomError(SENTENCE, 'a constant schedule takes no {keys}; did you mean name = "step"', {"keys": spare})
+        own = {"step": ("every", "factor"), "linear": ("end",), "cosine": ("end",)}.get(self.name, ())
+        given = {"every": self.every, "factor": self.factor, "end": self.end}
+        missing = " and ".join(key for key in own if given[key] is None and key != "end")
+        spare = [key for key, value in given.items() if value is not None and key not in own]
+        if missing:
+            raise PydanticCustomError(SENTENCE, "a {name} schedule needs {keys}", {"name": self.name, "keys": missing})
+        if spare:
+            meant = "linear" if spare == ["end"] else "step"
+            told = {"name": self.name, "keys": " and ".join(spare), "meant": meant}
+            raise PydanticCustomError(SENTENCE, 'a {name} schedule takes no {keys}; did you mean name = "{meant}"', told)
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_end(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without an `end` that is None: schedules saved before there was one are the same as those saved since."""
+        values: dict[str, Any] = dump(self)
+        return {key: value for key, value in values.items() if key != "end" or value is not None}
 
 
 class Pretrain(_Value):
     """Supervised training of the backbone on all training classes at once, under a head that is thrown away.
 
-    `steps` ends it earlier than `epochs` would. `schedule.every` counts epochs. `outputs` None is as many as there are classes. `augment`
+    `steps` ends it earlier than `epochs` would. `schedule` counts epochs. `outputs` None is as many as there are classes. `augment`
     lists random changes of the images, in their order. `precision` is that of forward passes.
     """
 

@@ -7,14 +7,28 @@ from rich import box
 from rich.table import Table
 
 from .figures import SavedCalibration
-from .published import Published, for_row, lookup
+from .footnotes import (
+    LENGTHS,
+    about_budget,
+    about_queries,
+    about_shots,
+    about_training,
+    doubts,
+    figures,
+    in_parentheses,
+    learner_label,
+    points,
+    sources,
+    unusual_protocol,
+    unusual_weights,
+)
+from .published import Published, lookup
 from .recipe import Recipe
 from .result import CellResult, Result, SavedInterval, size_name
 
 COLUMNS = ("benchmark", "learner", "accuracy %", "± over", "episodes", "published", "difference", "batch norm", "budget", "seed")
 _NUMERIC = {"accuracy %", "episodes", "published", "difference"}
 _NONE = "–"
-_LENGTHS = ("pretrain.epochs", "pretrain.steps", "train.steps")
 
 
 @dataclass(frozen=True)
@@ -72,42 +86,17 @@ def _in_scope(found: SavedInterval) -> str:
     return _plus_minus(found) + ("" if found.reliable else "?")
 
 
-def markdown_table(lines: Sequence[Row]) -> str:
-    """The table and its footnotes in Markdown."""
-    rule = ["--:" if name in _NUMERIC else ":--" for name in COLUMNS]
-    table = "\n".join("| " + " | ".join(texts) + " |" for texts in (COLUMNS, rule, *(line.texts for line in lines)))
-    return table + "\n\n" + "\n".join(f"- {note}" for note in footnotes(lines)) + "\n"
-
-
 def footnotes(lines: Sequence[Row]) -> list[str]:
     """What must be said below a table: each sentence once, then each source of published figures."""
-    sources: dict[tuple[str, str, str], list[Published]] = {}
-    for figure in dict.fromkeys(figure for line in lines for figure in line.figures):
-        sources.setdefault((figure.kind, figure.source, figure.protocol), []).append(figure)
-    return [*dict.fromkeys(note for line in lines for note in line.footnotes), *map(_source, sources.values())]
-
-
-def _source(figures: list[Published]) -> str:
-    """One line about figures of one source."""
-    head = "Published" if figures[0].kind == "published" else "Reproduced by others"
-    values = ", ".join(
-        f"{figure.printed} ({figure.key.partition('/')[0]}{'' if figure.verified else ', unverified'})" for figure in figures
-    )
-    remarks = [remark for figure in figures if figure.note for remark in figure.note.split("; ")]
-    about = "; ".join(dict.fromkeys([figures[0].source, figures[0].protocol, *remarks]))
-    return f"{head}: {values}. {about}."
-
-
-def points(proportion: float) -> str:
-    """A proportion in points with two decimals, half away from zero never hidden: 0.98765 as `98.77`."""
-    return f"{100 * proportion:.2f}"
+    shown = [figure for line in lines for figure in line.figures]
+    return [*dict.fromkeys(note for line in lines for note in line.footnotes), *sources(shown)]
 
 
 def _row(result: Result, cell: CellResult) -> Row:
     scope, interval = next(iter(cell.intervals.items()))
     figure = lookup(cell.published) if cell.published else None
     texts = (
-        " ".join([cell.benchmark, *_unusual(result, cell)]),
+        " ".join([cell.benchmark, *in_parentheses(unusual_protocol(cell) + unusual_weights(result, cell))]),
         learner_label(result),
         f"{points(cell.estimate)} {_plus_minus(interval)}",
         f"{scope}, {interval.level:.0%}",
@@ -118,12 +107,12 @@ def _row(result: Result, cell: CellResult) -> Row:
         _budget(result),
         str(result.seed),
     )
-    return Row(texts, tuple(_notes(result, cell, scope)), _figures(cell, figure) if figure else (), tuple(_details(cell)))
+    return Row(texts, tuple(_notes(result, cell, scope)), figures(cell, figure) if figure else (), tuple(_details(cell)))
 
 
 def _budget(result: Result) -> str:
     """The budget, marked where it is short of the recipe, and changed lengths of training."""
-    lengths = [f"{key}={result.overrides[key]}" for key in _LENGTHS if key in result.overrides]
+    lengths = [f"{key}={result.overrides[key]}" for key in LENGTHS if key in result.overrides]
     marks = ([] if result.budget == "full" else ["short"]) + lengths
     return f"{result.budget} ({', '.join(marks)})" if marks else result.budget
 
@@ -151,44 +140,12 @@ def _calibration(found: SavedCalibration, accuracy: float) -> str:
     return f"calibration error {ece} points | negative log-likelihood {nll} | {mood}confident by {abs(gap):.2f} points"
 
 
-def _unusual(result: Result, cell: CellResult) -> list[str]:
-    """What sets a row apart from the usual protocol of its benchmark, in parentheses."""
-    trained_on = result.recipe["data"]["name"]
-    marks = [
-        "untrained" if result.training is None and result.tags["trainable"] and not _backbone_trained(result) else "",
-        cell.split if cell.split != "test" else "",
-        f"{size_name(cell.queries)} queries" if cell.queries != 15 else "",
-        f"episode seed {cell.seed}" if cell.seed else "",
-        f"step {result.checkpoint}" if result.checkpoint != "final" else "",
-        f"trained on {trained_on}" if trained_on != cell.data else "",
-    ]
-    marks = [mark for mark in marks if mark]
-    return [f"({', '.join(marks)})"] if marks else []
-
-
-def _backbone_trained(result: Result) -> bool:
-    return result.pretraining is not None or result.shared is not None
-
-
-def learner_label(result: Result) -> str:
-    """The row's name; for a run with another learner in a recipe's place, that learner and the identifier of the changes."""
-    row = str(result.recipe["name"]).removeprefix(f"{result.recipe['benchmark']}-")
-    changes = row.partition("+")[1:]
-    return result.overrides["learner.name"] + "".join(changes) if "learner.name" in result.overrides else row
-
-
 def _plus_minus(interval: SavedInterval) -> str:
     if interval.lower is None or interval.upper is None or interval.half_width is None:
         return "(no interval: one episode)"
     if interval.method == "korn_graubard":  # not symmetric
         return f"[{points(interval.lower)}, {points(interval.upper)}]"
     return f"± {points(interval.half_width)}"
-
-
-def _figures(cell: CellResult, figure: Published) -> tuple[Published, ...]:
-    """The published figure, and what others got with the method."""
-    row = figure.key.partition("/")[0].removeprefix(f"{cell.benchmark}-")
-    return (figure, *(other for other in for_row(cell.benchmark, row) if other.kind == "reproduction" and other.key != figure.key))
 
 
 def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
@@ -200,31 +157,8 @@ def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
             if result.training or result.pretraining or result.shared
             else "± covers the draw of the episodes on these very images; it says nothing about new images or new classes."
         )
-    notes += [
-        f"{'' if found.reliable else '? '}Over {name}: {found.reason}."
-        for name, found in cell.intervals.items()
-        if found.reason and found.half_width is not None
-    ]
+    notes += doubts(cell)
     if cell.calibration:
         notes.append("Calibration is of the softmax of the logits, with intervals over episodes.")
-    if result.training is None and not result.tags["trainable"] and not _backbone_trained(result):
-        notes.append("Nothing was trained: the backbone, if there is one, has the weights that it was made with.")
-    if result.shared:
-        notes.append(f"{result.recipe['name']}: The backbone is that of {result.shared.recipe}, of the same budget and seed.")
-    if result.training is None and result.tags["trainable"] and _backbone_trained(result):
-        notes.append("The backbone is trained on all training classes at once; the learner, which could be, is not trained on episodes.")
-    elif result.training is None and result.tags["trainable"]:
-        notes.append("Untrained: the learner could be trained, the recipe has no [train], and the weights are as they were made.")
-    if result.budget != "full" and cell.published:
-        notes.append("A short budget is not comparable with the published figure; the difference is shown for orientation.")
-    if result.batch_norm == "transductive":
-        notes.append("Transductive: the queries of an episode are normalised together, so they inform each other.")
-    elif result.tags["transductive"]:
-        notes.append("Transductive: the queries of an episode are answered together and inform each other.")
-    trained = result.recipe["train"]
-    if cell.published and trained and trained["shots"] != cell.shots:
-        notes.append(
-            f"Trained with {size_name(trained['shots'])}-shot episodes throughout; published figures are of training with the tested shots."
-        )
-    notes += [f"{result.recipe['name']}: {note}" for note in result.recipe["notes"]]
-    return notes
+    notes += about_training(result) + about_budget(result, cell) + about_queries(result) + about_shots(result, cell)
+    return notes + [f"{result.recipe['name']}: {note}" for note in result.recipe["notes"]]

@@ -24,7 +24,7 @@ from ..training.checkpoints import FINAL, read_state
 from .base_classes import Batches, fit_base
 from .build import build_learner, build_optimiser, build_schedule, build_stores
 from .cells import cell_spec, evaluate_cells
-from .continuation import load_weights, refuse_another, weights_of
+from .continuation import load_weights, refuse_another, take_weights, validation_name, weights_of
 from .curves import Curves
 from .evaluate import episode_sampler, validation
 from .identity import foreign_code
@@ -32,7 +32,7 @@ from .measuring import PLAIN, Measuring
 from .pretraining import backbone_of, pretrain_backbone
 from .progress import RunProgress
 from .recipe import Recipe, Resolved, Train, shared_recipe
-from .result import PretrainingResult, Result, SharedResult, TrainingResult, git_revision, size_name, versions
+from .result import PretrainingResult, Result, SharedResult, TrainingResult, git_revision, versions
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,18 @@ class Place:
         return self.out / recipe.name / recipe.budget / f"seed{seed}"
 
 
-def run(resolved: Resolved, *, seed: int = 0, place: Place, progress: RunProgress, measuring: Measuring = PLAIN) -> Result:
+def run(
+    resolved: Resolved, *, seed: int = 0, place: Place, progress: RunProgress, measuring: Measuring = PLAIN, weights: Path | None = None
+) -> Result:
     """Train and evaluate a recipe, reusing what its run folder holds.
+
+    Args:
+        resolved: the recipe.
+        seed: of the training.
+        place: where the run reads, writes and computes.
+        progress: told how it goes.
+        measuring: whether probabilities are recorded, and whether episodes are added until an interval is narrow enough.
+        weights: folder of a finished run of this recipe and seed, whose selected weights are taken in place of training.
 
     Raises:
         MetashotError: of the kind that fits; what is finished stays, and the same command goes on from there.
@@ -64,7 +74,7 @@ def run(resolved: Resolved, *, seed: int = 0, place: Place, progress: RunProgres
         for cell in recipe.evaluate:  # impossible episodes are found out now as well
             episode_sampler(_split(stores, cell.split, recipe), cell_spec(cell), cell.seed)
         learner = build_learner(recipe, next(iter(stores.values())).item_shape, seed=seed).to(place.device)
-        this = _Run(resolved, recipe, seed, folder, place, progress, stores, revision, measuring)
+        this = _Run(resolved, recipe, seed, folder, place, progress, stores, revision, measuring, weights)
         return this.evaluate(learner, this.train(learner))
 
 
@@ -119,9 +129,10 @@ class _Run:
     stores: Mapping[str, ImageStore]
     revision: str | None
     measuring: Measuring
+    weights: Path | None = None
 
     def train(self, learner: Learner) -> _Training:
-        """Leave the selected weights in `learner`: from `final/`, or by training from the newest checkpoints on."""
+        """Leave the selected weights in `learner`: from `final/`, from another run, or by training from the newest checkpoints on."""
         checkpoints = Checkpoints(self.folder / "checkpoints", self._about(learner))
         train = self.recipe.train if learner.tags().trainable else None
         final = checkpoints.folder / FINAL
@@ -129,6 +140,10 @@ class _Run:
         if train is None and not backbone and final.exists() and not _Training.of(read_state(final)).kept():
             shutil.rmtree(final)  # nothing was trained, so nothing is lost
         refuse_another(checkpoints)
+        if self.weights is not None:
+            take_weights(self.weights, learner, checkpoints)
+            self.progress.told(f"{self.recipe.name}: the trained weights are those of {self.weights}; nothing is trained.")
+            return _Training.of(read_state(final))
         if final.exists():
             load_weights(learner, final)
             done = _Training.of(read_state(final))
@@ -157,14 +172,13 @@ class _Run:
 
     def _about(self, learner: Learner) -> dict[str, Any]:
         """What every checkpoint says of its run."""
-        cell = self.recipe.evaluate[0]
         return {
             "recipe": self.recipe.to_dict(),
             "seed": self.seed,
             "item_shape": list(next(iter(self.stores.values())).item_shape),
             "data": {split: store.fingerprint for split, store in self.stores.items()},
             "code": foreign_code(learner),
-            "validation": f"{size_name(cell.ways)}w{size_name(cell.shots)}s{size_name(cell.queries)}q",
+            "validation": validation_name(self.recipe),
             "versions": versions(),
             "git_revision": self.revision,
         }
@@ -247,7 +261,7 @@ class _Run:
             pool.fetcher(device),
             steps=train.steps,
             optimiser=optimiser,
-            schedule=build_schedule(train),
+            schedule=build_schedule(train, (self.recipe.train or train).steps),  # a second training keeps the rates of the first
             meta_batch=train.meta_batch,
             micro_batch=train.micro_batch,
             seed=self.seed,

@@ -8,7 +8,8 @@ from ..errors import StatisticsError
 from ..stats import EpisodeLog, interval
 from .comparison import Side
 from .figures import SavedInterval
-from .report import learner_label, scopes_line
+from .footnotes import learner_label
+from .report import scopes_line
 from .result import CellResult
 
 SEED_SCOPES = ("seeds", "seeds+images", "seeds+classes")

@@ -21,6 +21,8 @@ from .multiplicity import sign_flip as sign_flip
 from .planning import Plan as Plan
 from .planning import episodes_needed as episodes_needed
 from .planning import plan as plan
+from .ranks import ranks as ranks
+from .ranks import significantly_better as significantly_better
 from .rendering import all_intervals as all_intervals
 from .rendering import scope_line as scope_line
 from .stopping import Look as Look

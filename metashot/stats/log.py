@@ -1,7 +1,5 @@
 """What an evaluation leaves behind: for every episode its classes, its items, and which queries were answered correctly."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
@@ -131,11 +129,14 @@ class EpisodeLog:
             with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             shape = arrays["query_ids"].shape
-            arrays["correct"] = np.unpackbits(arrays["correct"], count=int(np.prod(shape))).reshape(shape).astype(bool)
+            count, packed = int(np.prod(shape)), arrays["correct"]
+            if packed.shape != (-(-count // 8),) or np.unpackbits(packed)[count:].any():  # NumPy would fill up with wrong answers
+                raise ValueError(f"correct holds {packed.size} bytes for {count} queries")
+            arrays["correct"] = np.unpackbits(packed, count=count).reshape(shape).astype(bool)
             return EpisodeLog(**arrays | {name: int(str(arrays[name])) for name in ("version", "seed", "start")})
         except FileNotFoundError:
             raise CheckpointError(f"There is no log {path}. Run the command that makes it, or give the path of one.") from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        except Exception as error:  # for damaged bytes NumPy, zipfile and zlib raise a dozen unrelated kinds
             raise CheckpointError(f"The log {path} cannot be read ({error}); remove it and run the same command again.") from None
 
 

@@ -8,6 +8,8 @@ from .meta_train import meta_step as meta_step
 from .meta_train import meta_train as meta_train
 from .schedules import Schedule as Schedule
 from .schedules import constant as constant
+from .schedules import cosine as cosine
+from .schedules import linear as linear
 from .schedules import step_decay as step_decay
 from .supervised import Classifier as Classifier
 from .supervised import Pretrained as Pretrained

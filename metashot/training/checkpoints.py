@@ -45,9 +45,7 @@ class Checkpoints:
             text = json.dumps(self.about | {"threads": torch.get_num_threads(), **state, "optimiser": rest}, indent=1)
             (folder / "state.json").write_text(text + "\n")
         atomic.check_folder(target)
-        for old in self._steps():
-            if old not in (step, best):
-                shutil.rmtree(self.folder / str(old))
+        self._remove_all_but(step, best)
 
     def newest(self) -> int | None:
         """The newest step whose checkpoint, and that of its best step, is sound; others are told, removed and passed over."""
@@ -64,7 +62,7 @@ class Checkpoints:
         return None
 
     def restore(self, step: int, learner: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-        """Put the checkpoint of `step` into learner and optimiser; returns its state.
+        """Put the checkpoint of `step` into learner and optimiser, and remove what a killed process had yet to; returns the state.
 
         Raises:
             CheckpointError: if it is damaged, or of another learner or optimiser.
@@ -82,6 +80,7 @@ class Checkpoints:
                 torch.get_num_threads(),
                 state["threads"],
             )
+        self._remove_all_but(step, state.get("best_step"))
         return state
 
     def weights(self, step: int) -> dict[str, Tensor]:
@@ -95,6 +94,11 @@ class Checkpoints:
             (folder / "weights.safetensors").write_bytes(weights_bytes(learner))
             (folder / "state.json").write_text(json.dumps(self.about | dict(state), indent=1) + "\n")
         return target
+
+    def _remove_all_but(self, step: int, best: int | None) -> None:
+        for old in self._steps():
+            if old not in (step, best):
+                shutil.rmtree(self.folder / str(old))
 
     def _steps(self) -> list[int]:
         return [int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdecimal()]

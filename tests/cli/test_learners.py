@@ -190,7 +190,7 @@ def test_a_registered_learner_tells_paper_tags_and_arguments(capfd: pytest.Captu
     card = _json(capfd, "protonet")
     (listed,) = [each for each in registry.listing("learners") if each.name == "protonet"]
     assert (card["name"], card["target"], card["distribution"]) == ("protonet", listed.target, listed.distribution)
-    assert card["summary"].startswith("Classifies a query by its squared Euclidean distance")
+    assert card["summary"].startswith("Classifies a query by its distance")
     assert card["summary"].endswith(".")
     assert card["paper"].startswith("Snell, Swersky and Zemel 2017,")
     assert card["tags"] == {"ways": None, "trainable": True, "transductive": False, "stochastic": False, "label_symmetric": True}

@@ -39,8 +39,17 @@ def test_schedule_follows_the_recipe(tiny: Path) -> None:
     constant, halved = _recipe(tiny).train, _recipe(tiny, 'train.schedule={name="step", every=2, factor=0.5}').train
     assert constant is not None
     assert halved is not None
-    assert [build_schedule(constant)(step) for step in (0, 2, 5)] == [1, 1, 1]
-    assert [build_schedule(halved)(step) for step in (0, 2, 5)] == [1, 0.5, 0.25]
+    assert [build_schedule(constant, 6)(step) for step in (0, 2, 5)] == [1, 1, 1]
+    assert [build_schedule(halved, 6)(step) for step in (0, 2, 5)] == [1, 0.5, 0.25]
+
+
+def test_linear_and_cosine_schedules_are_as_long_as_their_stage(tiny: Path) -> None:
+    straight = _recipe(tiny, 'train.schedule={name="linear"}').train
+    bent = _recipe(tiny, 'train.schedule={name="cosine", end=0.5}').train
+    assert straight is not None
+    assert bent is not None
+    assert [build_schedule(straight, 4)(step) for step in range(5)] == [1, 0.75, 0.5, 0.25, 0]
+    assert [build_schedule(bent, 2)(step) for step in range(3)] == [1, 0.75, 0.5]
 
 
 @pytest.mark.parametrize(

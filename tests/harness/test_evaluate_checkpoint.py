@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metashot.errors import CheckpointError, LearnerError, RecipeError
-from metashot.harness.evaluate_checkpoint import _figures, evaluate_checkpoint
+from metashot.harness.evaluate_checkpoint import evaluate_checkpoint, figures_of
 from metashot.harness.recipe import Cell, Component, resolve
 from metashot.harness.result import Result
 from metashot.harness.run import Place, run
@@ -105,10 +105,10 @@ def test_step_is_part_of_the_result_and_has_no_training_facts_of_the_final_one(t
 
 def test_figures_belong_to_unchanged_recipes_on_their_own_data() -> None:
     recipe, cell = resolve("omniglot-5w1s-protonet").recipe, Cell(ways=20, shots=5, queries=15, episodes=10)
-    assert _figures(recipe, cell)[0].key == "omniglot-20w5s-protonet/snell2017"
-    assert _figures(resolve("omniglot-5w1s-protonet", overrides=["data.invert=false"]).recipe, cell) == []
-    assert _figures(resolve("omniglot-5w1s-protonet", learner="mine.py:Mine").recipe, cell) == []
-    assert _figures(recipe, cell.model_copy(update={"split": "val"})) == []
+    assert figures_of(recipe, cell)[0].key == "omniglot-20w5s-protonet/snell2017"
+    assert figures_of(resolve("omniglot-5w1s-protonet", overrides=["data.invert=false"]).recipe, cell) == []
+    assert figures_of(resolve("omniglot-5w1s-protonet", learner="mine.py:Mine").recipe, cell) == []
+    assert figures_of(recipe, cell.model_copy(update={"split": "val"})) == []
 
 
 def test_checkpoint_of_another_program_is_refused(tmp_path: Path, listen: Callable[..., Any]) -> None:

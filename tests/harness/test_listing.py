@@ -35,11 +35,11 @@ def test_data_at_hand_is_told(tmp_path: Path) -> None:
 def test_data_root_is_taken_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("METASHOT_DATA", raising=False)
     monkeypatch.setenv("METASHOT_CACHE", str(tmp_path / "cache"))  # where nothing was prepared before
-    [row] = list_recipes("omniglot-5w1s-protonet", results=tmp_path)
+    [row] = list_recipes("omniglot-5w1s-simpleshot", results=tmp_path)
     assert not row.at_hand
     (tmp_path / "omniglot" / "images_background").mkdir(parents=True)
     monkeypatch.setenv("METASHOT_DATA", str(tmp_path))
-    [row] = list_recipes("omniglot-5w1s-protonet", results=tmp_path)
+    [row] = list_recipes("omniglot-5w1s-simpleshot", results=tmp_path)
     assert row.at_hand
 
 

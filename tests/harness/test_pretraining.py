@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from metashot.errors import LearnerError, RecipeError, UnknownNameError
+from metashot.harness.build import build_schedule
 from metashot.harness.preview import preview
-from metashot.harness.recipe import Recipe, resolve
+from metashot.harness.recipe import Pretrain, Recipe, resolve
 from metashot.harness.report import rows
 from metashot.harness.result import Result
 from metashot.harness.run import Place, run
+from metashot.training import Schedule
 from metashot.training.checkpoints import read_state, read_weights
 
 PRETRAIN = """
@@ -87,6 +89,22 @@ def test_the_backbone_is_trained_and_the_result_says_how(source: Path, tmp_path:
     assert "Untrained" not in notes
     assert "Nothing was trained" not in notes
     assert "this one training run" in notes
+
+
+def test_schedule_is_as_long_as_the_epochs_that_are_trained(
+    source: Path, tmp_path: Path, listener: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[int] = []
+
+    def remember(stage: Pretrain, length: int) -> Schedule:
+        lengths.append(length)
+        return build_schedule(stage, length)
+
+    monkeypatch.setattr("metashot.harness.pretraining.build_schedule", remember)
+    for steps in (STEPS, STEPS - 5, 6, 5):
+        settings = [f"pretrain.steps={steps}", "pretrain.schedule.name=linear"]
+        run(resolve(str(source), overrides=settings), place=Place(out=tmp_path / "runs"), progress=listener)
+    assert lengths == [3, 2, 2, 1]
 
 
 def test_same_command_again_trains_nothing(source: Path, tmp_path: Path, listen: Callable[..., Any]) -> None:
@@ -291,7 +309,7 @@ def test_a_recipe_with_a_backbone_stage_leaves_out_the_episodes_of_its_benchmark
     ("old", "new", "fault"),
     [
         ("epochs = 3", "epochs = 0", "pretrain.epochs expects a number of at least 1; found 0"),
-        ('["crop", "flip"]', '["crops"]', "pretrain.augment.0 expects crop or jitter or flip; found .crops. .* Did you mean crop?"),
+        ('["crop", "flip"]', '["crops"]', "pretrain.augment.0 expects crop or jitter or .* or zoom; found .crops. .* Did you mean crop?"),
         ("batch = 20", "bach = 20", "unknown key pretrain.bach. Did you mean batch?"),
         ("outputs = 15", 'head = "cosin"', "pretrain.head expects linear or cosine.* Did you mean cosine?"),
         ("epochs = 3\n", "", "pretrain.epochs is missing"),

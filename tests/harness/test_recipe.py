@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metashot.errors import RecipeError, UnknownNameError
-from metashot.harness.recipe import Recipe, Resolved, resolve
+from metashot.harness.recipe import Recipe, Resolved, resolve, shared_recipe
 from metashot.harness.recipe_files import BUDGETS, find, registered
 
 BENCHMARK = """
@@ -338,7 +338,9 @@ def test_benchmark_takes_any_learner_on_every_budget(name: str) -> None:
 @pytest.mark.parametrize(("ways", "shots"), [(5, 1), (5, 5), (20, 1), (20, 5)])
 def test_omniglot_protonet_trains_as_published(ways: int, shots: int) -> None:
     recipe = resolve(f"omniglot-{ways}w{shots}s-protonet").recipe
-    train = recipe.train
+    shared = shared_recipe(recipe)  # one training of 60 ways serves 5 and 20
+    assert (shared is None) is (ways == 5)
+    train = (shared.recipe if shared else recipe).train
     assert train is not None
     assert (train.ways, train.shots, train.queries, train.meta_batch) == (60, shots, 5, 1)
     assert (train.optimiser.name, train.optimiser.lr, train.optimiser.arguments) == ("adam", 1e-3, {})
@@ -349,23 +351,53 @@ def test_omniglot_protonet_trains_as_published(ways: int, shots: int) -> None:
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_omniglot_maml_trains_as_published_on_every_budget(budget: str) -> None:
-    recipe = resolve("omniglot-5w1s-maml-paper", budget=budget).recipe
+@pytest.mark.parametrize(
+    ("data", "ways", "shots", "meta_batch", "queries", "rate", "steps"),
+    [
+        ("omniglot", 5, 1, 32, 1, 0.4, (1, 3)),
+        ("omniglot", 5, 5, 32, 5, 0.4, (1, 3)),
+        ("omniglot", 20, 1, 16, 1, 0.1, (5, 5)),
+        ("omniglot", 20, 5, 16, 5, 0.1, (5, 5)),
+        ("mini-imagenet", 5, 1, 4, 15, 0.01, (5, 10)),
+        ("mini-imagenet", 5, 5, 2, 15, 0.01, (5, 10)),
+    ],
+)
+def test_maml_trains_as_published_on_every_budget(
+    budget: str, data: str, ways: int, shots: int, meta_batch: int, queries: int, rate: float, steps: tuple[int, int]
+) -> None:
+    recipe = resolve(f"{data}-{ways}w{shots}s-maml-paper", budget=budget).recipe
     train = recipe.train
     assert train is not None
-    assert (train.ways, train.shots, train.queries, train.meta_batch) == (5, 1, 1, 32)
+    assert (train.ways, train.shots, train.queries, train.meta_batch) == (ways, shots, queries, meta_batch)
     assert (train.optimiser.name, train.optimiser.lr, train.schedule.name, train.select) == ("adam", 1e-3, "constant", "last")
-    assert train.steps == {"full": 60_000, "cpu": 4_000, "smoke": 60}[budget]
-    assert recipe.learner.arguments == {
-        "inner_lr": 0.4 * 5,  # the authors' loss is that many times the mean
-        "inner_steps": 1,
-        "test_steps": 3,
-        "batch_norm": "transductive",
-        "adapt_norm": False,
-        "head_start": "normal",
-    }
+    assert (train.steps == 60_000) is (budget == "full")
+    learner = recipe.learner.arguments
+    assert learner["inner_lr"] == pytest.approx(rate * ways)  # the authors' loss is that many times the mean
+    assert (learner["inner_steps"], learner["test_steps"]) == steps
+    assert (learner["batch_norm"], learner["adapt_norm"], learner["first_order"]) == ("transductive", False, False)
+    assert learner["head_start"] == ("normal" if data == "omniglot" else "torch")
+    network = recipe.backbone.arguments
+    assert (network["norm_scale"], network["norm_eps"], network["initial"]) == ("none", 1e-3, "xavier")
+    published = (64, "stride", "mean") if data == "omniglot" else (32, "pool", "flatten")
+    assert (network["filters"], network["downsample"], network["output"]) == published
     [cell] = recipe.evaluate
-    assert cell.queries == 1
+    assert cell.queries == shots
+    if data == "omniglot":
+        assert recipe.data.arguments["rotations"] == {"train": "episode", "test": "episode"}
+
+
+@pytest.mark.parametrize("ways", [5, 20])
+@pytest.mark.parametrize("shots", [1, 5])
+def test_reptile_trains_as_published(ways: int, shots: int) -> None:
+    recipe = resolve(f"omniglot-{ways}w{shots}s-reptile").recipe
+    train, learner = recipe.train, recipe.learner.arguments
+    assert train is not None
+    assert train.shots + train.queries == 10  # type: ignore[operator]  # both are numbers
+    assert (train.meta_batch, train.steps) == (5, 100_000 if ways == 5 else 200_000)
+    assert (train.optimiser.name, train.optimiser.lr, train.optimiser.arguments) == ("sgd", 1.0, {})
+    assert (train.schedule.name, train.schedule.end) == ("linear", None)
+    assert (learner["inner_lr"], learner["inner_batch"], learner["inner_steps"]) == ((1e-3, 10, 5) if ways == 5 else (5e-4, 20, 10))
+    assert (learner["test_batch"], learner["test_steps"]) == (5 if ways == 5 else 10, 50)
 
 
 def test_resolving_needs_neither_torch_nor_numpy() -> None:

@@ -70,6 +70,14 @@ def test_values_are_frozen() -> None:
         value.evaluate[0].episodes = 1
 
 
+def test_schedule_without_an_end_is_saved_as_before_there_were_ends() -> None:
+    saved = recipe().to_dict()["train"]["schedule"]
+    assert saved == {"name": "step", "every": 2, "factor": 0.5}
+    cosine = Schedule(name="cosine", end=0.01)
+    assert cosine.model_dump() == {"name": "cosine", "every": None, "factor": None, "end": 0.01}
+    assert Schedule.model_validate(cosine.model_dump()) == cosine
+
+
 def test_text_is_not_a_number() -> None:
     with pytest.raises(ValidationError, match="valid integer"):
         Cell(ways=5, shots=1, queries=15, episodes="100")  # type: ignore[arg-type]  # the fault is the point

@@ -17,6 +17,7 @@ from metashot.harness.recipe import resolve
 from metashot.harness.result import Result
 from metashot.harness.run import Place, run
 from metashot.stats import EpisodeLog, interval
+from metashot.training import Trained, meta_train
 from metashot.training.checkpoints import read_state
 
 
@@ -270,6 +271,24 @@ def test_retraining_uses_training_and_validation_classes_for_the_selected_steps(
     assert result.training.steps == selected <= 6
     plain = run(resolve(str(tiny), overrides=["train.retrain=false"]), place=Place(out=tmp_path / "runs"), progress=listen())
     assert plain.weights != result.weights
+
+
+def test_second_training_keeps_the_rates_of_the_first_though_it_is_shorter(
+    tiny: Path, tmp_path: Path, listen: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[int, list[float]]] = []
+
+    def remember(*arguments: Any, **settings: Any) -> Trained:
+        state = meta_train(*arguments, **settings)
+        trained.append((settings["steps"], [settings["schedule"](step) for step in range(6)]))
+        return replace(state, best_step=2)
+
+    monkeypatch.setattr("metashot.harness.run.meta_train", remember)
+    resolved = resolve(str(tiny), overrides=["train.retrain=true", "train.schedule.name=linear", "train.schedule.end=0.4"])
+    run(resolved, place=Place(out=tmp_path / "runs"), progress=listen())
+    assert [steps for steps, _ in trained] == [6, 2]
+    for _, factors in trained:
+        assert factors == pytest.approx([1.0, 0.9, 0.8, 0.7, 0.6, 0.5])
 
 
 def test_impossible_episodes_are_found_before_training(tiny: Path, tmp_path: Path, listener: Any) -> None:
