@@ -45,6 +45,12 @@ _HOMES = {
     "wrapped": "data",
 }
 
+# Modules that are imported when they are first asked for by attribute, as `metashot.learners`.
+_MODULES = (
+    *("backbones", "data", "episodes", "functional", "harness", "interop", "learners", "stats", "testing", "training"),
+    *("errors", "plots", "registry", "seeding"),
+)
+
 if TYPE_CHECKING:
     from .backbones import Conv4 as Conv4
     from .data import ImageStore as ImageStore
@@ -90,14 +96,12 @@ else:  # hidden from type checkers, which would otherwise believe that every nam
             from importlib.metadata import version
 
             return version("metashot")
-        if name in _HOMES:
+        if name in _HOMES or name in _MODULES:
             from importlib import import_module
 
-            return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, _HOMES, n=1)
-        raise AttributeError(f"module 'metashot' has no attribute {name!r}." + (f" Did you mean {near[0]}?" if near else ""))
+            module = import_module(f".{_HOMES.get(name, name)}", __name__)
+            return getattr(module, name) if name in _HOMES else module
+        raise AttributeError(f"module 'metashot' has no attribute {name!r}")  # Python itself suggests the nearest
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_HOMES, "__version__"})
+        return sorted({*globals(), *_HOMES, *_MODULES, "__version__"})

@@ -19,18 +19,19 @@ from .errors import CheckpointError, MetashotError
 
 MANIFEST = "MANIFEST.json"
 _TEMPORARY = ".tmp-"
+_OPTIONS = "--out, METASHOT_CACHE"
 
 Write = Callable[[BinaryIO], object]
 
 
-def write_file(path: Path, write: Write | bytes | str) -> None:
-    """Replace `path` by what `write` puts into the open file (or by the bytes or text given), atomically.
+def write_file(path: Path, write: Write | bytes | str, *, by: str = _OPTIONS) -> None:
+    """Replace `path` by what `write` puts into the open file (or by the bytes or text given), atomically; `by` as in `told`.
 
     Raises:
         MetashotError: if the disk refuses; the old file, if any, is untouched.
     """
     path = Path(path)
-    with told(path):
+    with told(path, by=by):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
         try:
@@ -47,22 +48,22 @@ def write_json(path: Path, value: object) -> None:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill; on a clean exit it gets its manifest and becomes `path`, on an error it is removed.
+def new_folder(path: Path, *, by: str = _OPTIONS) -> Iterator[Path]:
+    """A temporary folder to fill; on a clean exit it gets its manifest and becomes `path`, on an error it is removed; `by` as in `told`.
 
     Raises:
         CheckpointError: if `path` exists already; a finished folder is never overwritten.
         MetashotError: if the disk refuses.
     """
     path = Path(path)
-    with told(path):
+    with told(path, by=by):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             raise CheckpointError(f"{path} exists already and is not overwritten; remove it first.")
         temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
         temporary.mkdir()
     try:
-        with told(path):
+        with told(path, by=by):
             yield temporary
             files = sorted(file for file in temporary.rglob("*") if file.is_file())
             manifest = {file.relative_to(temporary).as_posix(): _fingerprint(file) for file in files}
@@ -125,14 +126,14 @@ def sweep(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def check_writable(folder: Path) -> None:
-    """Make `folder` if need be and prove that a file can be written there.
+def check_writable(folder: Path, *, by: str = _OPTIONS) -> None:
+    """Make `folder` if need be and prove that a file can be written there; `by` as in `told`.
 
     Raises:
         MetashotError: if not, with the system's reason.
     """
     probe = Path(folder) / f"{_TEMPORARY}{uuid.uuid4().hex}"
-    with told(folder):
+    with told(folder, by=by):
         Path(folder).mkdir(parents=True, exist_ok=True)
         try:
             probe.write_bytes(b"metashot")
@@ -141,8 +142,13 @@ def check_writable(folder: Path) -> None:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turn the system's refusal of what is done inside into a `MetashotError` that names the target."""
+def told(path: Path, *, by: str = _OPTIONS) -> Iterator[None]:
+    """Turn the system's refusal of what is done inside into a `MetashotError` that names the target.
+
+    Args:
+        path: the target.
+        by: the options or variables by which another place is chosen.
+    """
     try:
         yield
     except OSError as error:
@@ -150,7 +156,7 @@ def told(path: Path) -> Iterator[None]:
             raise
         reason = error.strerror or str(error)
         raise MetashotError(
-            f"Cannot write {path}: {reason}. Free space or choose another place (--out, METASHOT_CACHE), then run the same command again."
+            f"Cannot write {path}: {reason}. Free space or choose another place ({by}), then run the same command again."
         ) from error
 
 

@@ -66,11 +66,25 @@ def test_public_names_are_listed():
     assert {*metashot._HOMES, "__version__"} <= set(dir(metashot))
 
 
-def test_a_misspelt_name_gets_the_nearest_one():
-    with pytest.raises(AttributeError, match=r"no attribute 'EpisodeSamler'\. Did you mean EpisodeSampler\?"):
+def test_a_name_that_does_not_exist_is_no_attribute():
+    with pytest.raises(AttributeError, match=r"no attribute 'EpisodeSamler'$"):
         _ = metashot.EpisodeSamler
-    with pytest.raises(AttributeError, match=r"no attribute 'xyzzy'\.$"):
+    with pytest.raises(AttributeError, match=r"no attribute 'xyzzy'$"):
         _ = metashot.xyzzy
+
+
+def test_the_nearest_name_is_suggested_once():
+    """By Python itself where nobody catches the error."""
+    run = subprocess.run([sys.executable, "-c", "import metashot; metashot.EpisodeSamler"], capture_output=True, text=True, cwd=REPOSITORY)
+    assert "EpisodeSampler" in run.stderr
+    assert run.stderr.count("Did you mean") == 1
+
+
+def test_modules_are_imported_when_they_are_asked_for():
+    packages = {folder.parent.name for folder in PACKAGE.glob("*/__init__.py")} - {"cli", "recipes"}
+    assert packages <= set(metashot._MODULES)
+    named = " ".join(f"metashot.{name};" for name in metashot._MODULES)
+    subprocess.run([sys.executable, "-c", f"import metashot; {named}"], check=True, cwd=REPOSITORY)
 
 
 def test_version_is_the_installed_one():

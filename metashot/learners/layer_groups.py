@@ -41,6 +41,10 @@ def layer_groups(network: nn.Module, groups: int | Sequence[Sequence[str]]) -> t
     names = [name for name, _ in network.named_parameters()]
     if not names:
         raise LearnerError(f"{type(network).__name__} has no parameters, so there are no layers to train.")
+    if isinstance(groups, bool) or not (isinstance(groups, int) or _is_nested(groups)):
+        flat = groups if isinstance(groups, list | tuple) else [groups]
+        prefix = next((each for each in flat if isinstance(each, str)), "layer4")
+        raise LearnerError(f"groups is a number, or for each group a list of prefixes, such as (({prefix!r},),); got {groups!r}.")
     if isinstance(groups, int):
         if groups < 1:
             raise LearnerError(f"groups must be at least 1, or lists of prefixes; got {groups}.")
@@ -57,6 +61,13 @@ def layer_groups(network: nn.Module, groups: int | Sequence[Sequence[str]]) -> t
             raise unknown_name(f"layer of {type(network).__name__}", prefix, [each for each, _ in network.named_modules() if each])
     rest = any(not any(_below(name, prefix) for prefix in every) for name in names)
     return (*([LayerGroup("the rest", ("",))] if rest else []), *map(_named, chosen))
+
+
+def _is_nested(groups: object) -> bool:
+    """Whether `groups` is a list of lists of texts; a text by itself would be taken for a list of letters."""
+    return isinstance(groups, list | tuple) and all(
+        isinstance(group, list | tuple) and all(isinstance(prefix, str) for prefix in group) for group in groups
+    )
 
 
 def group_of(name: str, groups: Sequence[LayerGroup]) -> int:

@@ -1,6 +1,7 @@
 """Any trained network as a backbone: its head found, its preprocessing its own, its weights never quietly missing."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -131,6 +132,38 @@ def test_weights_that_are_not_here_are_never_replaced_by_fresh_ones(tmp_path: Pa
         pytest.raises(MissingDataError, match=r"not on this machine .*download=true.*file=PATH.*metashot\[pretrained\]"),
     ):
         torchvision_backbone((3, 32, 32))
+
+
+def test_a_download_is_not_announced_among_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from torchvision.models import _api, resnet18
+
+    def fetch(url: str, *given: object, **named: object) -> Any:
+        print(f'Downloading: "{url}"')
+        with seeded(0, "network"):
+            return resnet18().state_dict()
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(_api, "load_state_dict_from_url", fetch)
+    with seeded(0, "network"):
+        torchvision_backbone((3, 8, 8), download=True, image_size=32)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Downloading" in err
+
+
+def test_an_image_size_of_none_is_refused() -> None:
+    with pytest.raises(LearnerError, match=r"A picture's size must lie in 1 \.\. 2048"):
+        torchvision_backbone((3, 8, 8), fresh=True, image_size=0)
+
+
+def test_torchs_advice_to_read_unsafely_is_not_passed_on(tmp_path: Path) -> None:
+    torch.save(nn.Identity(), tmp_path / "whole.pth")  # a pickled module, which is code
+    with pytest.raises(CheckpointError, match="cannot be read as weights") as caught:
+        load_weights(nn.Identity(), tmp_path / "whole.pth")
+    assert "weights_only" not in str(caught.value)
+    assert "can still be loaded" not in str(caught.value)
 
 
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])

@@ -40,5 +40,5 @@ def test_one_real_picture_of_each_of_two_classes(
     out, err = capfd.readouterr()
     right = sum(line.split()[0].startswith(line.split()[1]) for line in out.splitlines()[1:])
     assert right >= 12  # of 16; by chance, one time in 26
-    assert "By simpleshot on efficientnet-lite0, from 1 picture of each of 2 classes." in err
+    assert "By simpleshot (transform=L2N) on efficientnet-lite0 (image_size=96), from 1 picture of each of 2 classes." in err
     assert "Accuracy: not known: guitar, lion have one labelled picture" in err

@@ -31,6 +31,15 @@ def test_every_grey_level_lies_in_0_to_1_and_the_ends_are_exact() -> None:
     assert bool((got[1:] > got[:-1]).all())
 
 
+def test_fetch_takes_arrays_and_lists() -> None:
+    store = _store()
+    wanted = store.fetch(torch.tensor([4, 0]))
+    assert torch.equal(store.fetch(np.array([4, 0])), wanted)
+    assert torch.equal(store.fetch([4, 0]), wanted)
+    with pytest.raises(DataError, match="must be integers; got float64"):
+        store.fetch(np.array([0.5]))
+
+
 @pytest.mark.parametrize("items", [[-1], [0, 6]])
 def test_fetch_refuses_items_that_do_not_exist(items: list[int]) -> None:
     store = _store()

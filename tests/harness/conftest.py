@@ -1,6 +1,10 @@
-"""Somebody who listens to a run."""
+"""Somebody who listens to a run, and folders of pictures."""
+
+from pathlib import Path
 
 import pytest
+
+from tests.harness.colours import COLOURS, put
 
 
 class Listener:
@@ -43,3 +47,15 @@ def listener() -> Listener:
 def listen() -> type[Listener]:
     """For tests that need several, or one that interrupts."""
     return Listener
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with three labelled pictures of each of three colours, and two of each without labels."""
+    for place, (name, colour) in enumerate(COLOURS.items()):
+        for number in range(3):
+            put(tmp_path / "support" / name / f"{number}.png", colour, 10 * place + number)
+        for number in range(2):
+            put(tmp_path / "query" / f"{name}{number}.png", colour, 100 + 10 * place + number)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -39,6 +39,18 @@ class Typed:
         pass
 
 
+class Lists:
+    def __init__(
+        self,
+        backbone: torch.nn.Module,
+        *,
+        changes: tuple[Literal["crop", "flip"], ...] = (),
+        cut: tuple[str, ...] = (),
+        groups: int | tuple[tuple[str, ...], ...] = 3,
+    ) -> None:
+        pass
+
+
 class Untyped:
     def __init__(self, *, rate=0.1, steps=5, first_order=False, head="linear", anything=None):  # type: ignore[no-untyped-def]
         pass
@@ -111,6 +123,20 @@ def test_values_of_the_type_are_taken_as_it_has_them(name: str, value: Any, take
         (Typed, "steps", "5", 'learner.steps expects int; got "5".'),
         (Typed, "first_order", 1, "learner.first_order expects bool (written true or false); got 1."),
         (Typed, "head", "cosin", 'learner.head expects one of linear, cosine; got "cosin".'),
+        (
+            Lists,
+            "changes",
+            "flip",
+            "learner.changes expects tuple[typing.Literal['crop', 'flip'], ...] (written [\"flip\"]); got \"flip\".",
+        ),
+        (
+            Lists,
+            "changes",
+            "flop",
+            "learner.changes expects tuple[typing.Literal['crop', 'flip'], ...] (written [\"crop\"]); got \"flop\".",
+        ),
+        (Lists, "cut", "layer4", 'learner.cut expects tuple[str, ...] (written ["layer4"]); got "layer4".'),
+        (Lists, "groups", "last", 'learner.groups expects int | tuple[tuple[str, ...], ...] (written [["last"]]); got "last".'),
         (Typed, "betas", [0.9], "learner.betas expects tuple[float, float] (written [1, 2]); got [0.9]."),
         (Untyped, "rate", "fast", 'learner.rate expects int | float; got "fast".'),
         (Untyped, "steps", True, "learner.steps expects int | float; got true."),

@@ -16,46 +16,7 @@ from metashot.cli import main
 from metashot.errors import CheckpointError, MissingDataError
 from metashot.harness.picture_classifier import Making, PictureClassifier
 from metashot.harness.predictions import Estimate
-
-TINY = "metashot.testing:tiny_backbone"
-COLOURS = {"blue": (20, 20, 220), "green": (20, 200, 20), "red": (220, 20, 20)}
-OPTIONS = ["--backbone", TINY, "--size", "16"]
-ASKED: dict[str, Any] = {"backbone": TINY, "size": 16}
-MEANS = """\
-import torch
-
-
-class Means(torch.nn.Module):
-    feature_shape = (3,)
-
-    def __init__(self, item_shape):
-        super().__init__()
-        self.linear = torch.nn.Linear(3, 3)
-        with torch.no_grad():
-            self.linear.weight.copy_(4 * torch.eye(3))
-            self.linear.bias.fill_(-1.5)
-
-    def forward(self, x):
-        return self.linear(x.mean((2, 3)))
-"""
-
-
-def put(file: Path, colour: tuple[int, int, int], number: int) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(number).integers(-20, 21, (20, 24, 3))
-    Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)).save(file)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with three labelled pictures of each of three colours, and two of each without labels."""
-    for place, (name, colour) in enumerate(COLOURS.items()):
-        for number in range(3):
-            put(tmp_path / "support" / name / f"{number}.png", colour, 10 * place + number)
-        for number in range(2):
-            put(tmp_path / "query" / f"{name}{number}.png", colour, 100 + 10 * place + number)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from tests.harness.colours import ASKED, COLOURS, MEANS, OPTIONS, TINY
 
 
 @pytest.mark.parametrize(
@@ -170,7 +131,7 @@ def test_the_command_prints_a_table_and_tells_the_rest_on_stderr(here: Path, cap
     rows = [line.split() for line in out.splitlines()]
     assert rows[0] == ["file", "class", "probability", "blue", "green", "red"]
     assert [row[:2] for row in rows[1:]] == [[f"{name}{number}.png", name] for name in COLOURS for number in range(2)]
-    assert f"By simpleshot on {TINY}, from 3 pictures of each of 3 classes.\n" in err
+    assert f"By simpleshot (transform=L2N) on {TINY}, from 3 pictures of each of 3 classes.\n" in err
     assert "Accuracy: about 100 %" in err
 
 

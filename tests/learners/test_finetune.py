@@ -255,7 +255,7 @@ def test_restored_answers_as_the_one_that_was_trained() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"unfreeze": (0,)}, r"Each phase needs unfreeze and epochs, at least 0; got unfreeze=\[0\], epochs=\[10, 5, 5\]"),
+        ({"unfreeze": (0,)}, r"got 1 of unfreeze and 3 of epochs: unfreeze=\[0\], epochs=\[10, 5, 5\]"),
         ({"unfreeze": (0, 1, 4)}, r"unfreeze must lie in 0 \.\. 3"),
         ({"lr_factor": (0.1, 0.2)}, "lr_factor needs one number, or one for each of the 3 groups; got 2"),
         ({"lr_factor": 0.0}, "lr_factor must be positive"),
@@ -301,3 +301,58 @@ def test_named_groups_take_the_longest_prefix_and_the_rest_comes_first() -> None
         layer_groups(Deep(), (("blocks.22",),))
     with pytest.raises(LearnerError, match="Identity has no parameters"):
         layer_groups(nn.Identity(), 2)
+
+
+# --- what is no setting, and what is no support set
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unfreeze": 1, "epochs": 5}, r"unfreeze of FineTune is a list of whole numbers, one for each phase, such as \(0, 1\); got 1\."),
+        ({"epochs": 5}, r"epochs of FineTune is a list of whole numbers, .* got 5\."),
+        ({"epochs": (1.5, 1, 1)}, r"epochs of FineTune is a list of whole numbers, .* got \(1\.5, 1, 1\)"),
+        ({"unfreeze": (True,), "epochs": (1,)}, "unfreeze of FineTune is a list of whole numbers"),
+        ({"unfreeze": (0, -1)}, "FineTune needs as many of epochs as of unfreeze, one for each phase; got 2 of unfreeze and 3 of epochs"),
+        ({"unfreeze": (), "epochs": ()}, "at least one phase"),
+        ({"epochs": (-1, 1, 1)}, r"epochs of FineTune must be at least 0; got \[-1, 1, 1\]"),
+        ({"lr": "x"}, "lr of FineTune is a finite number; got 'x'"),
+        ({"lr": float("nan")}, "lr of FineTune is a finite number; got nan"),
+        ({"weight_decay": float("inf")}, "weight_decay of FineTune is a finite number; got inf"),
+        ({"batch_size": 2.5}, r"batch_size of FineTune is a whole number; got 2\.5"),
+        ({"lr_factor": float("nan")}, "lr_factor of FineTune is a finite number; got nan"),
+        ({"lr_factor": (0.1, 0.2, "x")}, "lr_factor of FineTune is a finite number; got 'x'"),
+        ({"lr_factor": "x"}, "lr_factor of FineTune is a finite number; got 'x'"),
+        ({"augment": "flip"}, r"augment of FineTune is a list of names, such as \('flip',\); got 'flip'"),
+        ({"augment": 3}, "augment of FineTune is a list of names"),
+        (
+            {"groups": "blocks.1"},
+            r"groups is a number, or for each group a list of prefixes, such as \(\('blocks\.1',\),\); got 'blocks\.1'",
+        ),
+        ({"groups": ("blocks.1", "blocks.2")}, r"such as \(\('blocks\.1',\),\); got \('blocks\.1', 'blocks\.2'\)"),
+        ({"groups": 2.5}, r"groups is a number, .* got 2\.5"),
+    ],
+)
+def test_settings_of_another_kind_are_told(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(LearnerError, match=message):
+        FineTune(Deep(), **options)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", nn.Linear])
+def test_a_backbone_that_is_no_module_is_told(backbone: Any) -> None:
+    with pytest.raises(LearnerError, match=r"backbone of FineTune is a torch\.nn\.Module; got "):
+        FineTune(backbone)
+
+
+@pytest.mark.parametrize(
+    ("kept", "ways", "message"),
+    [
+        (slice(0, 0), 3, "The support set is empty."),
+        (slice(0, 8), 3, r"The support set has no item of class 2; each of the 3 classes needs one\."),
+        (slice(None), 2, r"The support set has labels 0 \.\. 2; 2 ways have 0 \.\. 1\."),
+    ],
+)
+def test_a_support_set_that_cannot_be_learned_from_is_told(kept: slice, ways: int, message: str) -> None:
+    whole = support()
+    with pytest.raises(LearnerError, match=message):
+        FineTune(Deep()).adapt(Examples(whole.x[kept], whole.y[kept]), ways)
