@@ -60,13 +60,16 @@ def backbone_trained(result: Result) -> bool:
     return result.pretraining is not None or result.shared is not None
 
 
+def about_backbone(result: Result) -> list[str]:
+    """Whose backbone it is, where another run trained it."""
+    return [f"The backbone is that of {result.shared.recipe}, of the same budget and seed."] if result.shared else []
+
+
 def about_training(result: Result) -> list[str]:
     """How the weights came about, where that is not the ordinary case."""
     told = []
     if result.training is None and not result.tags["trainable"] and not backbone_trained(result):
         told.append("Nothing was trained: the backbone, if there is one, has the weights that it was made with.")
-    if result.shared:
-        told.append(f"{result.recipe['name']}: The backbone is that of {result.shared.recipe}, of the same budget and seed.")
     if result.training is None and result.tags["trainable"] and not result.shared:
         told.append(
             "The backbone is trained on all training classes at once; the learner, which could be, is not trained on episodes."

@@ -3,8 +3,10 @@
 import json
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from .. import registry
+from .recipe import Cell, resolve
 from .recipe_files import registered
 from .result import CellResult, size_name
 from .run_folders import is_evaluation
@@ -31,10 +33,10 @@ def commands(have: Sequence[Line], missing: Sequence[str], found: Sequence[Line]
         cell = next((line.entry.cell for line in found if isinstance(line.entry, Evaluated) and line.entry.benchmark == column), None)
         plain = column if cell is None else cell.benchmark
         usual = plain == column
-        if usual and (command := _bench(example, plain)):
+        if usual and (command := _bench(example, plain, cell)):
             by_bench.setdefault(command[1], []).append(command[0])
         elif cell is not None and cell.data == example.cell.data and example.result.tags["ways"] in (None, cell.ways):
-            told.append(_eval(example, cell))
+            told += [_eval(side.folder, example, cell) for side in example.sides]
         else:
             nothing.append(column)
     seeds = "" if example.seeds == (0,) else "".join(f" --seed {seed}" for seed in example.seeds)
@@ -44,7 +46,7 @@ def commands(have: Sequence[Line], missing: Sequence[str], found: Sequence[Line]
     return f"Not evaluated; to fill the line: {'; '.join(told)}"
 
 
-def _bench(example: Evaluated, benchmark: str) -> tuple[str, str] | None:
+def _bench(example: Evaluated, benchmark: str, cell: CellResult | None) -> tuple[str, str] | None:
     """What to give `metashot bench`, and its options, for the same learner on another benchmark; None if that cannot be said."""
     result = example.result
     name = str(result.recipe["name"])
@@ -57,15 +59,22 @@ def _bench(example: Evaluated, benchmark: str) -> tuple[str, str] | None:
     if changed and (not settings or is_evaluation(example.sides[0].folder)):
         return None  # a recipe of somebody's own, or one way to train and another to test
     if f"{benchmark}-{row}" in known and learner is None:
-        return f"{benchmark}-{row}", options
-    if benchmark in known and (learner is not None or row in registry.names("learners")):
+        asks = resolve(f"{benchmark}-{row}").recipe.evaluate
+        return (f"{benchmark}-{row}", options) if cell is None or any(_alike(each, cell) for each in asks) else None
+    of_benchmark = name.partition("+")[0] not in known  # and not a learner in the place of a recipe's, on the recipe's backbone
+    if benchmark in known and of_benchmark and (learner is not None or row in registry.names("learners")):
         return benchmark, f" --learner {shlex.quote(str(learner or row))}{options}"
     return None
 
 
-def _eval(entry: Evaluated, cell: CellResult) -> str:
+def _alike(asked: Cell, cell: CellResult) -> bool:
+    """Whether a recipe asks what a column shows."""
+    fields = ("ways", "shots", "queries", "split", "seed")
+    return all(getattr(asked, name) == getattr(cell, name) for name in fields)
+
+
+def _eval(folder: Path, entry: Evaluated, cell: CellResult) -> str:
     """The weights of a run asked another question."""
-    folder = entry.sides[0].folder
     run = folder.parent.parent if folder.parent.name == "eval" else folder
     asked = [f"--ways {size_name(cell.ways)}", f"--shots {size_name(cell.shots)}", f"--queries {size_name(cell.queries)}"]
     asked += [f"--episodes {cell.episodes}"]

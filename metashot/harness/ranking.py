@@ -129,6 +129,10 @@ def _ranked(column: Sequence[Evaluated], members: Sequence[int], scope: str) -> 
         i, j = compared.index(a), compared.index(b)
         if isinstance(each, Comparison):
             differences[i, j], differences[j, i], p[i, j], p[j, i] = each.difference, -each.difference, each.p, each.p
+    if np.isnan(p).all() and (differences.any() or any(isinstance(each, str) for each in pairs.values())):  # untested, not equal
+        for number in compared:
+            found[number] = (None, *_doubts([each for pair, each in pairs.items() if number in pair], scope))
+        return found
     for position, rank in enumerate(ranks(differences, p, alpha=ALPHA)):
         number = compared[position]
         found[number] = (int(rank), *_doubts([each for pair, each in pairs.items() if number in pair], scope))
@@ -142,6 +146,8 @@ def _weights(entry: Evaluated) -> tuple[object, ...]:
 
 def _compared(one: Evaluated, other: Evaluated, scope: str) -> Comparison | str:
     """The paired difference, or why there is none."""
+    if scope == "seeds" and len(one.logs) != len(other.logs):
+        return f"they have {len(one.logs)} and {len(other.logs)} training seeds"
     try:
         return compare(list(one.logs), list(other.logs), scope=scope, transductive=one.transductive or other.transductive)
     except StatisticsError as error:

@@ -92,6 +92,8 @@ def resolve(name_or_path: str, *, budget: str = "full", learner: str | None = No
 
     changes = differences(before, leaves(tables))
     another_learner = recipe_file is not None and "learner.name" in changes
+    if "learner.name" in changes:  # the old one's arguments are gone with it, whether its file wrote them out or not
+        changes = {key: value for key, value in changes.items() if value is not None or not key.startswith("learner.")}
     if another_learner or any(_moves_the_test(key) for key in changes):
         _drop_published(tables, origins)
     notes = [note for part in layered if not (part is recipe_file and another_learner) for note in _notes(part, budget)]

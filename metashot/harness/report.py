@@ -9,6 +9,7 @@ from rich.table import Table
 from .figures import SavedCalibration
 from .footnotes import (
     LENGTHS,
+    about_backbone,
     about_budget,
     about_queries,
     about_shots,
@@ -160,5 +161,6 @@ def _notes(result: Result, cell: CellResult, scope: str) -> list[str]:
     notes += doubts(cell)
     if cell.calibration:
         notes.append("Calibration is of the softmax of the logits, with intervals over episodes.")
+    notes += [f"{result.recipe['name']}: {note}" for note in about_backbone(result)]
     notes += about_training(result) + about_budget(result, cell) + about_queries(result) + about_shots(result, cell)
     return notes + [f"{result.recipe['name']}: {note}" for note in result.recipe["notes"]]

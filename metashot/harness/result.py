@@ -169,8 +169,15 @@ class Result(Value):
             return cls.model_validate_json(path.read_text())
         except FileNotFoundError:
             raise CheckpointError(f"{folder} holds no {RESULT}: it is not a finished run.") from None
-        except (OSError, ValidationError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read; remove it and run the same command again. ({error})") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise CheckpointError(
+                f"{path} cannot be read as a result of this version{f', at {where}' if where else ''}: {first['msg']}. The command that made it makes it "
+                "anew if it is moved away."
+            ) from None
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}. The command that made it makes it anew if it is moved away.") from None
 
 
 def size_name(size: int | tuple[int, int]) -> str:

@@ -56,7 +56,7 @@ def _advice(name: str) -> str:
     """What may have been meant by something that is neither a learner nor a run."""
     folder = Path(name)
     if folder.is_dir():
-        below = sorted(folder.glob("**/result.json"))
+        below = sorted(folder.glob("**/result.json"), key=lambda path: (len(path.parts), path))
         return f"There is no result.json in it.{f' Did you mean {below[0].parent}?' if below else ''}"
     if folder.is_file():
         return f"It is a file.{f' Did you mean {folder.parent}?' if folder.name == 'result.json' else ''}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import UnknownNameError
 from .figures import SCOPES, SavedInterval
-from .footnotes import about_queries, about_shots, about_training, figures, points
+from .footnotes import about_backbone, about_queries, about_shots, about_training, figures, points
 from .published import Published, lookup
 from .ranking import Standing, standings
 from .table_entries import Entry, Evaluated
@@ -88,6 +88,7 @@ def marks_of(line: Line) -> dict[str, tuple[str, ...]]:
         "learner": [
             *([f"Changed: {changes(result)}."] if changes(result) else []),
             *([] if own else [f"The weights of {result.recipe['name']}."]),
+            *about_backbone(result),
             *about_training(result),
         ],
         "accuracy": [*line.standing.differs, *([entry.fault] if entry.fault else [])],

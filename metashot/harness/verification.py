@@ -104,7 +104,9 @@ def results_below(place: Path) -> list[Path]:
     """
     found = sorted(path.parent for path in Path(place).rglob(RESULT))
     if not found:
-        what = "There is no such folder." if not Path(place).exists() else f"There is no {RESULT} in it or below."
+        what = f"There is no {RESULT} in it or below." if Path(place).exists() else "There is no such folder."
+        if Path(place).is_file():
+            what = "It is a file." + (f" Did you mean {str(Path(place).parent)!r}?" if Path(place).name == RESULT else "")
         raise UnknownNameError(f"Expected the folder of a finished run, or one with several below; {str(place)!r} is none. {what}")
     return found
 

@@ -284,7 +284,7 @@ def test_items_and_tiny_backbone_have_the_shape_that_is_asked_for(capsys: pytest
         (["./mine.py:Unfinished"], 1, "leaves adapt to be written"),
         (["./mine.py:ForgetsSuper"], 1, "ForgetsSuper.__init__ must begin with super().__init__()."),
         (["./mine.py:Other"], 1, "is not a metashot.Learner; subclass it."),
-        ([], 2, "metashot --help"),
+        ([], 2, "metashot check --help"),
     ],
 )
 def test_what_is_wrong_is_one_line_that_says_what_to_do(
