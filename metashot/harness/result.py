@@ -171,10 +171,10 @@ class Result(Value):
             raise CheckpointError(f"{folder} holds no {RESULT}: it is not a finished run.") from None
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
+            where = f", at {'.'.join(map(str, first['loc']))}" if first["loc"] else ""
             raise CheckpointError(
-                f"{path} cannot be read as a result of this version{f', at {where}' if where else ''}: {first['msg']}. The command that made it makes it "
-                "anew if it is moved away."
+                f"{path} cannot be read as a result of this version{where}: {first['msg']}. The command that made it makes it anew if "
+                "it is moved away."
             ) from None
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}. The command that made it makes it anew if it is moved away.") from None

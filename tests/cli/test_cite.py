@@ -56,7 +56,7 @@ def test_runs_and_recipes_together_cite_each_work_once(capfd: pytest.CaptureFixt
 
 
 def test_a_companions_learner_cites_the_companion(capfd: pytest.CaptureFixture[str]) -> None:
-    main(["cite", str(RESULTS / "omniglot-5w1s-maml-paper+25aa236f" / "full" / "seed0")])
+    main(["cite", str(RESULTS / "omniglot-5w1s-maml-paper+0e480725" / "full" / "seed0")])
     out, err = capfd.readouterr()
     assert {"arnold2020learn2learn", "finn2017maml"} <= parsed(out).keys()
     assert err == ""

@@ -32,7 +32,7 @@ def _told(out: Path, missing: str = "omniglot-5w5s", **run: Any) -> str:
     [
         ({}, "metashot bench omniglot-5w5s-protonet"),
         ({"budget": "cpu", "seed": 3}, "metashot bench omniglot-5w5s-protonet --budget cpu --seed 3"),
-        ({"name": "omniglot-5w1s-reptile", "overrides": {"learner.name": "reptile"}}, "metashot bench omniglot-5w5s --learner reptile"),
+        ({"name": "omniglot-5w1s-meta-sgd", "overrides": {"learner.name": "meta-sgd"}}, "metashot bench omniglot-5w5s --learner meta-sgd"),
         (
             {
                 "name": "omniglot-5w1s-protonet+01234567",
