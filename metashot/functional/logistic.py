@@ -72,9 +72,12 @@ def _newton(z: Tensor, labels: Tensor, ways: int, penalty: float, allowed: Tenso
         chances = linear_head(z, here).softmax(-1)  # (B, s, ways)
         gradient = (chances - wanted).transpose(1, 2) @ z + penalties * here
         largest = gradient.abs().amax((1, 2))  # (B,)
-        if (largest <= allowed).all():
+        found = largest <= allowed
+        if found.all():
             return here
-        step = _conjugate_gradients(z, chances, penalties, -gradient, accuracy=largest.sqrt().clamp(max=0.1))
+        # What is found stays: of a gradient of rounding only, conjugate gradients make steps that lead away again.
+        accuracy = torch.where(found, torch.inf, largest.sqrt().clamp(max=0.1))
+        step = _conjugate_gradients(z, chances, penalties, -gradient, accuracy=accuracy)
         step[..., -1] -= step[..., -1].mean(1, keepdim=True)  # rounding, in the direction that changes nothing
         here = here + _length(z, labels, here, step, gradient, penalty)[:, None, None] * step
     raise LearnerError(

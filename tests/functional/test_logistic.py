@@ -100,3 +100,15 @@ def test_features_that_are_not_finite_are_refused() -> None:
     x[1, 2, 0] = torch.nan
     with pytest.raises(LearnerError, match=r"found no minimum: after \d+ Newton steps the gradient is up to nan"):
         logistic(x, y, 3, 1.0)
+
+
+def test_episodes_that_are_done_wait_for_the_others() -> None:
+    draw = generator(2, "logistic")
+    labels = torch.arange(25).remainder(5).expand(64, 25)
+    centres = torch.randn(64, 5, 64, generator=draw).relu()  # as backbones give them: some near each other, some far
+    noise = torch.rand(64, 1, 1, generator=draw) * torch.randn(64, 25, 64, generator=draw)
+    features = torch.nn.functional.normalize((centres[:, labels[0]] + noise).relu(), dim=-1)
+    together = logistic(features, labels, 5, 1.0)
+    for episode in range(64):
+        alone = logistic(features[episode : episode + 1], labels[:1], 5, 1.0)
+        torch.testing.assert_close(together[0][episode], alone[0][0], rtol=0, atol=1e-6)
