@@ -98,11 +98,10 @@ def committed_run(recipe: str, budget: str, seed: int, *, results: Path | None =
     run = folder / recipe / budget / f"seed{seed}"
     if not (run / "checkpoints" / "final").is_dir():
         others = sorted(f"--budget {each.parent.name} --seed {each.name[4:]}" for each in (folder / recipe).glob("*/seed*"))
-        if others:
-            raise CheckpointError(f"No trained weights of {recipe} are committed in {run}; there are those of {', '.join(others)}.")
         settings = " and the same --set and --learner" if "+" in recipe else ""
         command = f"metashot bench {recipe.partition('+')[0]} --budget {budget} --seed {seed}"
-        raise CheckpointError(f"No trained weights of {recipe} are committed in {run}; `{command}`{settings} trains it.")
+        there = f" (but those of {', '.join(others)})" if others else ""
+        raise CheckpointError(f"No trained weights of {recipe} are committed in {run}{there}; `{command}`{settings} trains it.")
     return run
 
 

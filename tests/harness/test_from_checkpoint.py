@@ -195,7 +195,7 @@ def test_a_row_without_committed_weights_names_the_command_that_trains(results: 
     assert status("tiny.toml", "--seed", "3", "--from-checkpoint") == 1
     [line] = capfd.readouterr().err.splitlines()
     assert line.startswith("metashot: No trained weights of tiny are committed in ")
-    assert line.endswith("`metashot bench tiny --budget full --seed 3` trains it.")
+    assert line.endswith("(but those of --budget full --seed 0); `metashot bench tiny --budget full --seed 3` trains it.")
     assert not Path("runs").exists()
     assert status("tiny.toml", "--from-checkpoint", "--set", "train.steps=3") == 1
     assert "and the same --set and --learner trains it" in capfd.readouterr().err
