@@ -22,5 +22,6 @@ from .inner_loop import adaptive_inner_loop as adaptive_inner_loop
 from .inner_loop import inner_loop as inner_loop
 from .logistic import logistic as logistic
 from .logistic import logistic_loss as logistic_loss
+from .normalise import normalise as normalise
 from .prototypes import prototypes as prototypes
 from .ridge import ridge as ridge

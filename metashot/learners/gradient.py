@@ -23,6 +23,7 @@ HEAD = ("2.weight", "2.bias")  # (ways, d) and (ways,): the head's weights among
 
 _AT_ONCE = {"cpu": 1 << 23}  # bytes of items that vmap takes at once: beyond what a cache holds it gains nothing and costs memory
 _AT_ONCE_ELSEWHERE = 1 << 29
+_SMALL = 1 << 15  # bytes of one support set up to which vmap is the faster engine on a CPU (benchmarks/speed/engines.py)
 
 
 class GradientLearner(Learner):
@@ -49,7 +50,8 @@ class GradientLearner(Learner):
         precision: `float32`, or `bfloat16`: convolutions and products under autocast, batch norms and loss in float32; with the loop.
         channels_last: keep convolutions in the channels-last memory format; with the loop only.
         engine: `loop` over episodes, or `vmap`: all episodes of a batch at once, as far as memory allows; equal but for rounding. `auto` is
-            `vmap`, the faster one where it was measured, or `loop` where an option needs it; a backbone that vmap cannot take needs `loop`.
+            the faster one where it was measured: `loop` on a CPU for support sets beyond 32 KiB, `vmap` elsewhere; or `loop` where an
+            option needs it. A backbone that vmap cannot take needs `loop`.
 
     Raises:
         LearnerError: if an argument is out of its range, or the backbone has no `feature_shape`.
@@ -209,7 +211,7 @@ class GradientLearner(Learner):
     def features(self, weights: Weights, x: Tensor, source: Source, into: Statistics | None = None) -> Tensor:
         """What the head is given, (n, d), of items under given weights and statistics."""
         body = {name: weight for name, weight in weights.items() if name not in HEAD}
-        with normalised(self.network, source, into=into, fused=self._loops(x.device)), self._cast(x.device):
+        with normalised(self.network, source, into=into), self._cast(x.device):
             features: Tensor = torch.func.functional_call(self.network[:2], body, (x,), tie_weights=True)
         return features
 
@@ -226,12 +228,12 @@ class GradientLearner(Learner):
         return self.logits(weights, x, statistics)
 
     def over_episodes(self, answer: Callable[..., Tensor], *episodes: Tensor) -> Tensor:
-        """`answer` of each of B episodes' parts, stacked, for tensors (B, ...): by a loop, or by vmap.
+        """`answer` of each of B episodes' parts, the support's items first, stacked, for tensors (B, ...): by a loop, or by vmap.
 
         Raises:
             LearnerError: if vmap cannot take the backbone.
         """
-        if self._loops(episodes[0].device):
+        if self._loops(episodes[0]):
             return torch.stack([answer(*parts) for parts in zip(*episodes, strict=True)])
         each = sum(part[0].nbytes for part in episodes if part.is_floating_point())
         most = max(1, _AT_ONCE.get(episodes[0].device.type, _AT_ONCE_ELSEWHERE) // each)
@@ -267,8 +269,11 @@ class GradientLearner(Learner):
     def _steps(self) -> int:
         return self.inner_steps if self.training else self.test_steps
 
-    def _loops(self, device: torch.device) -> bool:
-        return self.engine == "loop" or (self.engine == "auto" and (self.channels_last or self.precision != "float32"))
+    def _loops(self, support_x: Tensor) -> bool:
+        if self.engine != "auto":
+            return self.engine == "loop"
+        large = support_x.device.type == "cpu" and support_x[0].nbytes > _SMALL
+        return large or self.channels_last or self.precision != "float32"
 
     def _cast(self, device: torch.device) -> torch.autocast:
         # Without its cache, which keeps casts of weights beyond the inner step that they are of.

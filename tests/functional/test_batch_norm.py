@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Literal
 
@@ -91,9 +90,8 @@ def item(layer: str, n: int = 6) -> Tensor:
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("layer", list(LAYERS))
-def test_batch_is_the_layer_in_train_mode_and_stored_the_layer_in_eval_mode(layer: str, fused: bool, training: bool) -> None:
+def test_batch_is_the_layer_in_train_mode_and_stored_the_layer_in_eval_mode(layer: str, training: bool) -> None:
     norm, x = LAYERS[layer](), item(layer)
     axes = [axis for axis in range(x.ndim) if axis != 1]
     stored = formula(norm, x, norm.running_mean, norm.running_var)
@@ -101,9 +99,9 @@ def test_batch_is_the_layer_in_train_mode_and_stored_the_layer_in_eval_mode(laye
     torch.testing.assert_close(norm.eval()(x), stored)
     torch.testing.assert_close(deepcopy(norm).train()(x), batch)
     norm.train(training)
-    with normalised(norm, "stored", fused=fused):
+    with normalised(norm, "stored"):
         torch.testing.assert_close(norm(x), stored)
-    with normalised(norm, "batch", fused=fused):
+    with normalised(norm, "batch"):
         torch.testing.assert_close(norm(x), batch)
     assert not torch.allclose(stored, batch)
 
@@ -149,70 +147,6 @@ def test_gradients_flow_through_given_statistics() -> None:
     assert through.abs().max() > 0.01  # for torch's own layer they would be constants
 
 
-@pytest.mark.parametrize("layer", list(LAYERS))
-def test_fused_and_written_out_agree_up_to_second_derivatives(layer: str) -> None:
-    norm, x, v = LAYERS[layer](), item(layer).requires_grad_(), item(layer)
-    inputs = [x, *norm.parameters()]
-    values, firsts, seconds = [], [], []
-    for fused in (True, False):
-        with normalised(norm, "batch", fused=fused):
-            values.append(norm(x))
-        firsts.append(torch.autograd.grad((values[-1].tanh() * v).sum(), inputs, create_graph=True))
-        total = torch.stack([each.square().sum() for each in firsts[-1]]).sum()
-        seconds.append(torch.autograd.grad(total, inputs, allow_unused=True))
-    torch.testing.assert_close(values[0], values[1])
-    torch.testing.assert_close(firsts[0], firsts[1])
-    torch.testing.assert_close(seconds[0][0], seconds[1][0])
-    assert seconds[0][0].abs().max() > 0.01
-    torch.testing.assert_close(seconds[0], seconds[1])
-
-
-def test_a_shift_without_a_scale_has_the_second_derivative_that_the_kernel_lacks() -> None:
-    norm, x = LAYERS["shift-only"](), item("shift-only").requires_grad_()
-
-    def second(answer: Tensor) -> Tensor:
-        (first,) = torch.autograd.grad(answer.tanh().sum(), x, create_graph=True)
-        (result,) = torch.autograd.grad(first.square().sum(), x)
-        return result
-
-    axes = [0, 2, 3]
-    wanted = second(formula(norm, x, x.mean(axes), x.var(axes, correction=0)))
-    with normalised(norm, "batch"):
-        torch.testing.assert_close(second(norm(x)), wanted)
-    with normalised(norm, "batch", fused=False):
-        torch.testing.assert_close(second(norm(x)), wanted)
-
-
-def _through_a_step(norm: nn.Module, xs: Tensor, *, fused: bool) -> tuple[Tensor, Tensor]:
-    """The gradient, by batches, of a loss after a step on the scales, as in MAML: by vmap, and by a loop over the formula."""
-
-    def outcome(x: Tensor, layer: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        step = torch.func.grad(lambda scale: layer(x, scale).tanh().sum())(norm.weight)
-        return layer(x, norm.weight - 0.3 * step).tanh().square().sum()
-
-    def chosen(x: Tensor, scale: Tensor) -> Tensor:
-        with normalised(norm, "batch", fused=fused):
-            return torch.func.functional_call(norm, {"weight": scale}, (x,))
-
-    def by_formula(x: Tensor, scale: Tensor) -> Tensor:
-        z = (x - x.mean([0, 2, 3], keepdim=True)) / (x.var([0, 2, 3], correction=0, keepdim=True) + norm.eps).sqrt()
-        return z * scale[:, None, None] + norm.bias[:, None, None]
-
-    (got,) = torch.autograd.grad(torch.func.vmap(lambda x: outcome(x, chosen))(xs).sum(), xs)
-    (wanted,) = torch.autograd.grad(torch.stack([outcome(x, by_formula) for x in xs]).sum(), xs)
-    return got, wanted
-
-
-def test_written_out_has_its_second_derivative_under_vmap() -> None:
-    torch.testing.assert_close(*_through_a_step(LAYERS["2d"](), draw(2, 6, 3, 4, 5).requires_grad_(), fused=False))
-
-
-@pytest.mark.skipif(not torch.__version__.startswith("2.14."), reason="what torch 2.14 does wrong, another version may do right")
-def test_the_kernel_has_a_wrong_second_derivative_under_vmap() -> None:
-    got, wanted = _through_a_step(LAYERS["2d"](), draw(2, 6, 3, 4, 5).requires_grad_(), fused=True)
-    assert not torch.allclose(got, wanted, rtol=0.01)
-
-
 def test_stored_statistics_may_move_before_the_backward_pass() -> None:
     norm, x = LAYERS["2d"](), item("2d").requires_grad_()
     wanted = norm.weight / (norm.running_var + norm.eps) ** 0.5
@@ -232,7 +166,7 @@ def test_stored_statistics_may_move_before_the_backward_pass() -> None:
 def test_nothing_stored_is_written(source: Literal["batch", "stored"], training: bool) -> None:
     backbone = tiny_backbone().train(training)
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    with normalised(backbone, source, fused=False):
+    with normalised(backbone, source):
         backbone(torch.randn(5, 1, 8, 8))
     assert all(torch.equal(before[name], tensor) for name, tensor in backbone.state_dict().items())
     backbone.train()(torch.randn(5, 1, 8, 8))
@@ -247,8 +181,7 @@ def test_layers_are_as_before_when_the_forward_pass_raises() -> None:
     torch.testing.assert_close(norm(x), formula(norm, x, norm.running_mean, norm.running_var))
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_no_items_are_normalised_to_no_items(fused: bool) -> None:
+def test_no_items_are_normalised_to_no_items() -> None:
     norm = LAYERS["2d"]()
-    with normalised(norm, "batch", fused=fused):
+    with normalised(norm, "batch"):
         assert norm(draw(0, 3, 4, 5)).shape == (0, 3, 4, 5)

@@ -63,10 +63,17 @@ def test_predict_equals_adapt(batch_norm: BatchNorm, engine: Engine) -> None:
     torch.testing.assert_close(learner.predict(batch.support, batch.query.x, 3), alone, rtol=1e-9, atol=1e-9)
 
 
-def test_auto_is_vmap() -> None:
+@pytest.mark.parametrize(("small", "engine"), [(0, "vmap"), (-1, "loop")])
+def test_auto_is_vmap_up_to_a_size_of_the_support_set_and_then_the_loop(
+    small: int, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learner, batch = smooth_maml(engine="auto", batch_norm="transductive"), smooth_batch()
+    monkeypatch.setattr(gradient, "_SMALL", batch.support.x[0].nbytes + small)
+    calls, vmap = [], torch.func.vmap
+    monkeypatch.setattr(torch.func, "vmap", lambda *given, **options: calls.append("vmap") or vmap(*given, **options))
     loss = learner.meta_loss(batch)
-    learner.engine = "vmap"
+    assert calls == (["vmap"] if engine == "vmap" else [])
+    learner.engine = engine
     assert torch.equal(learner.meta_loss(batch), loss)
 
 
