@@ -296,6 +296,16 @@ def test_a_row_stops_at_its_newest_checkpoint_when_the_time_is_up_and_goes_on(
     assert not list(checkpoints.glob(".tmp-*"))
 
 
+def test_a_row_that_was_killed_is_told_by_the_signal_and_not_by_its_last_line(
+    table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wait = table_runs.subprocess.Popen.wait
+    monkeypatch.setattr(table_runs.subprocess.Popen, "wait", lambda self, timeout=None: self.kill() or wait(self, timeout))
+    status, lines = command(capsys, "--table", str(table), "--only", "g-5w5s-protonet", "--threads", "1", "--results", "results")
+    assert status == 1
+    assert lines[0] == "g-5w5s-protonet seed 0: failed: ended by SIGKILL; the same command goes on from its newest checkpoint"
+
+
 @pytest.mark.parametrize(
     "arguments", [("--only", "nothing"), ("--table", "table-omniglott"), ("--budget", "cup"), ("--keep", "--out", "x", "--results", "x")]
 )

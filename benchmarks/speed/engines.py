@@ -2,7 +2,8 @@
 
     python benchmarks/speed/engines.py [--device cuda] [--out benchmarks/results/speed/engines.json]
 
-One round takes every combination once on the same episodes; a figure is the median over rounds, and its ratio is to the plain loop.
+One round takes every combination once on the same episodes; a figure is the median over rounds, and its ratio is to the plain loop. One of
+them is the plain loop with torch's batch norm and its second derivative, in place of `metashot.functional.normalise`.
 """
 
 import argparse
@@ -11,20 +12,26 @@ import os
 import platform
 import statistics
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
+from torch import Tensor, nn
 
 from metashot.backbones import Conv4
 from metashot.episodes import EpisodeBatch, Examples
+from metashot.functional import batch_norm
 from metashot.harness.allocator import keep_freed_memory
 from metashot.learners import MAML
 from metashot.training import meta_step
 
 _ROUNDS = 5
+_TORCH_NORM = "loop, torch's batch norm"
 _COMBINATIONS: dict[str, dict[str, Any]] = {
     "loop": {"engine": "loop"},
+    _TORCH_NORM: {"engine": "loop"},
     "loop, channels last": {"engine": "loop", "channels_last": True},
     "loop, bfloat16": {"engine": "loop", "precision": "bfloat16"},
     "loop, channels last, bfloat16": {"engine": "loop", "channels_last": True, "precision": "bfloat16"},
@@ -48,6 +55,11 @@ def batch_of(item_shape: tuple[int, ...], queries: int, episodes: int, device: s
     return EpisodeBatch(examples(1), examples(queries), torch.zeros(episodes, 5, dtype=torch.int64))
 
 
+def torch_normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Batch norm as torch has it."""
+    return nn.functional.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
+
+
 def seconds(learner: MAML, optimiser: torch.optim.Optimizer, batch: EpisodeBatch) -> float:
     """One meta-update."""
     began = time.perf_counter()
@@ -69,7 +81,8 @@ def measured(device: str) -> dict[str, dict[str, dict[str, float]]]:
         taken: dict[str, list[float]] = {name: [] for name in runs}
         for number in range(_ROUNDS + 1):
             for name, (learner, optimiser) in runs.items():
-                took = seconds(learner, optimiser, batch)
+                with patch.object(batch_norm, "normalise", torch_normalise) if name == _TORCH_NORM else nullcontext():
+                    took = seconds(learner, optimiser, batch)
                 if number:  # the first round warms up
                     taken[name].append(took)
         medians = {name: statistics.median(each) for name, each in taken.items()}

@@ -213,6 +213,8 @@ class Runner:
         if status == 0:
             said.unlink()
             return ""
+        if status < 0:
+            return f"failed: ended by {signal.Signals(-status).name}; the same command goes on from its newest checkpoint"
         lines = said.read_text().strip().splitlines() or [f"status {status}"]
         return f"failed: {lines[-1].removeprefix('metashot: ')}"
 
@@ -305,6 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(*listed(found, given.out, given.results), sep="\n")
         return
     signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # started in the background, this process and its rows would not hear it
     runner = Runner(given.out, given.results, until=until, threads=given.threads, device=given.device, keep=given.keep)
     unfinished = 0
     try:
