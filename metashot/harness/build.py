@@ -28,7 +28,7 @@ def check_device(name: str) -> None:
     try:
         torch.zeros(1, device=torch.device(name))
     except (RuntimeError, TypeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
-        raise RecipeError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]} Try --device cpu.") from None
+        raise RecipeError(f"The device {name!r} cannot be used: {str(error).splitlines()[0].rstrip('.')}. Try --device cpu.") from None
 
 
 def build_stores(data: Component, *, root: Path | None = None, download: bool = False) -> dict[str, ImageStore]:

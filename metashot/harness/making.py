@@ -134,8 +134,10 @@ def built(making: Making, treatment: Treatment, ways: int, *, trained: bool = Tr
 
 
 def untrained(making: Making) -> bool:
-    """Whether the backbone is known to have random weights; a factory of the user's own says nothing of it."""
+    """Whether the backbone is known to have random weights, or to be trained anew; a factory of the user's own says nothing of it."""
     fresh = (making.backbone_arguments or {}).get("fresh") is True
+    if making.learner == "finetune" and (making.learner_arguments or {}).get("start") == "scratch":
+        return True
     return making.backbone is not None and (fresh or registry.load("backbones", making.backbone) is Conv4)
 
 

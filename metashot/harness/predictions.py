@@ -51,8 +51,8 @@ class Estimate:
         low, high = self.bounds or (0.0, 1.0)
         return (
             f"Accuracy: about {100 * self.right / self.asked:.0f} % ({_LEVEL:.0%} interval {100 * low:.0f} to {100 * high:.0f}): of "
-            f"{self.asked} labelled pictures, left out {_SHARES.get(self.folds, f'one part in {self.folds}')} at a time, {self.right} were "
-            "told right by a classifier made of the others."
+            f"{self.asked} labelled pictures, left out {_SHARES.get(self.folds, f'one part in {self.folds}')} at a time, {self.right} "
+            f"{'was' if self.right == 1 else 'were'} told right by a classifier made of the others."
         )
 
 

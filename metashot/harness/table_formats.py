@@ -164,7 +164,7 @@ def _letter(number: int) -> str:
 
 
 def _raised(field: Field, letters: Mapping[str, str], form: str) -> str:
-    return form.format(",".join(letters[mark] for mark in field.marks)) if field.marks else ""
+    return form.format(",".join(letter for mark, letter in letters.items() if mark in field.marks)) if field.marks else ""
 
 
 def _markdown(text: str) -> str:

@@ -13,6 +13,7 @@ from .table_entries import Entry, Evaluated
 from .table_formats import NONE, Field
 from .verdict import Verdict, changes, made_for, verdict
 
+_SHORT = "A short budget: no more training and episodes than the full one of its recipe, and mostly far fewer."
 _STOPPED = "Episodes were added until the interval over them was narrow enough."
 
 
@@ -99,7 +100,7 @@ def marks_of(line: Line) -> dict[str, tuple[str, ...]]:
         "verdict": [line.verdict.reason] if line.verdict.reason else [],
         "rank": line.standing.rank_marks,
         "batch norm": about_queries(result),
-        "budget": ["A short budget: less training or fewer episodes than the recipe has."] if entry.budget != "full" else [],
+        "budget": [_SHORT] if entry.budget != "full" else [],
         "training seeds": ["One training seed: ± says nothing about another." if seeds == 1 else f"The mean over {seeds} training seeds."],
         "episodes": [*line.standing.count, *([_STOPPED] if cell.stopping else [])],
     }

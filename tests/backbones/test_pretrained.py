@@ -214,7 +214,7 @@ def test_timms_networks_are_backbones_too(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(MissingDataError, match="fetched only if asked for"):
         timm_backbone((3, 32, 32))
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    with pytest.raises(LearnerError, match=r"Install it: pip install 'metashot\[timm\]'"):
+    with pytest.raises(LearnerError, match=r"Install it: pip install 'metashot\[timm\]', or take the backbone efficientnet-lite0"):
         timm_backbone((3, 32, 32))
 
 

@@ -86,6 +86,7 @@ def test_a_kept_estimate_costs_nothing_and_another_is_announced(here: Path, capf
 @pytest.mark.parametrize(("folds", "share"), [(2, "a half"), (5, "a fifth"), (10, "a tenth"), (24, "one part in 24")])
 def test_the_sentence_says_how_much_is_left_out(folds: int, share: str) -> None:
     assert f"of 25 labelled pictures, left out {share} at a time, 23 were told right" in str(Estimate(23, 25, folds))
+    assert f"of 25 labelled pictures, left out {share} at a time, 1 was told right" in str(Estimate(1, 25, folds))
 
 
 def test_one_fold_is_none(here: Path) -> None:

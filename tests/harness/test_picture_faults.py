@@ -13,6 +13,7 @@ from PIL import Image
 import metashot
 from metashot.cli import main
 from metashot.errors import DataError, LearnerError, MetashotError, MissingDataError, RecipeError
+from metashot.harness.making import untrained
 from metashot.harness.picture_classifier import Making, PictureClassifier
 from tests.harness.colours import ASKED, COLOURS, OPTIONS, TINY
 
@@ -88,6 +89,13 @@ def test_random_weights_are_told(here: Path, backbone: str, given: dict[str, Any
     assert classifier.predict("query", folds=0).notes == (note,)
     classifier.save("kept")
     assert PictureClassifier.load("kept").predict("query", folds=0).notes == (note,)
+
+
+def test_training_from_scratch_is_said_to_transfer_nothing(here: Path) -> None:
+    given = {"learner_arguments": {"start": "scratch"}, "backbone": "torchvision", "backbone_arguments": {"model": "resnet18"}}
+    assert untrained(Making("finetune", **given))
+    assert not untrained(Making("finetune", **{**given, "learner_arguments": {"start": "trained"}}))
+    assert not untrained(Making("protonet", **{**given, "learner_arguments": {}}))
 
 
 def test_a_factory_of_ones_own_is_not_said_to_be_random(here: Path) -> None:
@@ -179,6 +187,32 @@ def test_one_picture_that_cannot_be_read_costs_the_others_nothing(here: Path, ca
     for file in (here / "query").glob("[bgr]*[0-9].png"):
         file.unlink()
     with pytest.raises(DataError, match=r"broken.png cannot be decoded .* None of the 2 pictures can be read"):
+        metashot.classify("support", "query", folds=0, **ASKED)
+
+
+@pytest.mark.parametrize("odd", ["link.png", "dangling.png", "pipe.png", "IMG.HEIC"])
+def test_one_entry_that_is_no_picture_to_be_read_costs_the_others_nothing(here: Path, odd: str) -> None:
+    file = here / "query" / odd
+    if odd == "IMG.HEIC":
+        file.write_bytes(b"....ftypheic")
+    elif odd == "pipe.png":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("red0.png" if odd == "link.png" else "nothing.png")
+    predictions = metashot.classify("support", "query", folds=0, **ASKED)
+    assert predictions.labels == tuple(name for name in COLOURS for _ in range(2))
+    [(name, why)] = predictions.unreadable.items()
+    assert name == odd
+    assert ("save it as JPEG or PNG" if odd == "IMG.HEIC" else "only files and folders are accepted") in why
+    for other in (here / "query").glob("[bgr]*[0-9].png"):
+        other.unlink()
+    with pytest.raises(DataError, match=r"(is not read|only files and folders are accepted).* There is no other picture"):
+        metashot.classify("support", "query", folds=0, **ASKED)
+
+
+def test_a_link_among_the_labelled_pictures_is_refused(here: Path) -> None:
+    (here / "support/red/link.png").symlink_to("1.png")
+    with pytest.raises(DataError, match=r"red/link\.png' is a link; only files and folders are accepted"):
         metashot.classify("support", "query", folds=0, **ASKED)
 
 
