@@ -16,7 +16,7 @@ from .class_folders import has_picture_name, list_folders
 from .decoding import PICTURE_FORMATS, decode_image
 from .treatment import Treatment
 
-_UNREAD_FORMATS = (".heic", ".heif", ".avif")  # pictures that Pillow does not read without a plug-in
+_UNREAD_FORMATS = (".heic", ".heif", ".avif")  # pictures, but in none of `PICTURE_FORMATS`
 
 
 @dataclass(frozen=True, eq=False)
