@@ -177,6 +177,19 @@ def test_committed_rows_are_not_run_and_lend_their_weights(
     assert shared == json.loads((baseline.folder(Path("results")) / "result.json").read_text())["weights"]
 
 
+def test_a_short_budget_that_changes_nothing_is_finished_with_the_full_one(table: Path, bench: list[tuple[str, ...]]) -> None:
+    recipe = Path("g-5w5s-protonet.toml")
+    recipe.write_text(recipe.read_text().replace("steps = 2\n", ""))
+    runner = table_runs.Runner(Path("runs"), Path("results"))
+    [full] = rows(table, "g-5w5s-protonet", budget="full")
+    told(runner, [full])
+    [short] = rows(table, "g-5w5s-protonet")
+    assert told(runner, [short]) == {short.name: f"reused: {full.folder(Path('runs'))}"}
+    assert len(bench) == 1
+    for other in ("g-5w1s-protonet", "g-5w1s-ridge"):  # of fewer steps, and on a backbone of fewer epochs
+        assert next(table_runs.in_full(row) for row in rows(table, other)) is None
+
+
 def test_no_row_is_begun_when_the_time_is_up(table: Path, bench: list[tuple[str, ...]]) -> None:
     found = rows(table, "*-5w5s-*")
     told(table_runs.Runner(Path("runs"), Path("results")), found[:1])

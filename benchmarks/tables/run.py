@@ -5,8 +5,9 @@
 One training seed a row, and three (0, 1, 2) for prototypical networks and Baseline on 5 ways and 1 shot; seed 0 of every row comes before
 the others. Rows that share a training come right after it. Each row is a `metashot bench` in a process of its own, so that its memory is
 given back, and stops at its newest checkpoint when the time is up. What is finished, in --out or among the committed results, is not done
-again; a row that needs the backbone of a committed one takes its committed weights. With --keep what belongs among the committed results is
-copied there: result, logs, curves, and the selected weights where they are small.
+again, nor a row whose short budget changes nothing where that of the full one is; a row that needs the backbone of a committed one takes
+its committed weights. With --keep what belongs among the committed results is copied there: result, logs, curves, and the selected weights
+where they are small.
 
 The exit status is 1 if a row failed or is left.
 """
@@ -135,13 +136,31 @@ def finished(row: Row, out: Path) -> bool:
         recipe = Recipe.from_dict(result.recipe)
     except MetashotError:
         return False  # the run itself says what to do about it
-    alike = all(
-        getattr(recipe, section) == getattr(row.recipe, section)
-        for section in ("data", "backbone", "learner", "share", "pretrain", "train")
-    )
     cells = {(cell.log, cell.queries, cell.seed): cell.episodes for cell in result.cells}
     asked = {(f"logs/{cell_name(recipe.data.name, cell)}.npz", cell.queries, cell.seed): cell.episodes for cell in row.recipe.evaluate}
-    return alike and all(cells.get(key, 0) >= episodes for key, episodes in asked.items())
+    return trained_alike(recipe, row.recipe) and all(cells.get(key, 0) >= episodes for key, episodes in asked.items())
+
+
+def trained_alike(one: Recipe, other: Recipe) -> bool:
+    """Whether two recipes train the same."""
+    return all(
+        getattr(one, section) == getattr(other, section) for section in ("data", "backbone", "learner", "share", "pretrain", "train")
+    )
+
+
+def in_full(row: Row) -> Row | None:
+    """The row under the full budget, where that asks for nothing else: the short budget of a cheap training changes nothing."""
+    full = resolve(row.given, budget="full")
+    sources = shared_recipe(row.recipe), shared_recipe(full.recipe)
+    pairs = [(row.recipe, full.recipe), *([(sources[0].recipe, sources[1].recipe)] if sources[0] and sources[1] else [])]
+    alike = all(trained_alike(*pair) and pair[0].evaluate == pair[1].evaluate for pair in pairs)
+    return Row(row.given, full, row.seed, 0.0) if alike and row.recipe.budget != "full" else None
+
+
+def found_in(row: Row, folders: Iterable[Path]) -> Path | None:
+    """The folder of its finished result, or of one under the full budget that is the same."""
+    several = (row, in_full(row))
+    return next((each.folder(folder) for folder in folders for each in several if each and finished(each, folder)), None)
 
 
 class Runner:
@@ -171,10 +190,10 @@ class Runner:
             yield row, told
 
     def _told(self, row: Row) -> str:
-        if not finished(row, self.out) and finished(row, self.results):
-            return f"reused: {row.folder(self.results)}"
         if finished(row, self.out):
             return self._kept(row, f"reused: {row.folder(self.out)}")
+        if there := found_in(row, (self.results, self.out)):
+            return f"reused: {there}"
         if monotonic() >= self.until:
             return "left"
         began = monotonic()
@@ -268,7 +287,7 @@ def listed(found: Iterable[Row], out: Path, results: Path) -> Iterator[str]:
     """A line for each row: where it stands, and about what it takes."""
     total = 0.0
     for row in found:
-        if finished(row, out) or finished(row, results):
+        if found_in(row, (out, results)):
             yield f"{row.name}: finished"
             continue
         total += row.seconds
