@@ -22,8 +22,8 @@ TABLE = Table(
     ),
     ("A_remark | about {all}.",),
 )
-# the marks' letters in the order of the table: a, b, c
-SHOWN = [[NASTY, "98.32 ± 0.14a", "1"], ['mine.py:Mine, "new"b,a', "-0.48", f"{NONE}c"]]
+# the marks' letters in the order of the table, a, b, c; and in each field in the order of the alphabet
+SHOWN = [[NASTY, "98.32 ± 0.14a", "1"], ['mine.py:Mine, "new"a,b', "-0.48", f"{NONE}c"]]
 NOTES = ["a One <seed> & 5%.", "b Changed: lr=0.4.", "c Not ranked.", "A_remark | about {all}."]
 
 
