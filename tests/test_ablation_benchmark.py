@@ -89,6 +89,9 @@ def test_the_table_shows_the_runs_their_paired_differences_and_holes(
     assert lines[3].endswith(f"| {100 * difference.difference:+.2f} ± {100 * difference.half_width:.2f} |")
     assert f"{100 * (cosine[0].cells[0].estimate - base[0].cells[0].estimate):+.2f} ± " in lines[4]
     assert lines[5] == "| ink | never run | – | – |"
+    monkeypatch.setattr(page, "ROWS", (rows[3], rows[2]))  # what all others are compared with was not run
+    assert page.table(tmp_path).splitlines()[3].startswith("| distance | cosine | ")
+    assert page.table(tmp_path).splitlines()[3].endswith(" | – |")
     (own,) = (tmp_path / "tiny" / "full" / "seed0" / "logs").glob("*.npz")
     assert page.compared(jitter[1], base[1], transductive=False).paired
     assert not page.compared(EpisodeLog.load(own), base[1], transductive=False).paired  # of other episodes

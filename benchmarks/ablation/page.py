@@ -30,27 +30,29 @@ def table(folder: Path = RESULTS) -> str:
     heads = [text for ways in WAYS for text in (f"{ways}-way 1-shot", "difference")]
     lines = [f"| changed | to | {' | '.join(heads)} |", "| :-- | :-- |" + " --: |" * len(heads)]
     base = [read(run) for run in results(ROWS[0], BUDGET, folder)]
-    unpaired = False
+    unpaired, steps = False, "no"
     for row in ROWS:
         texts = []
         found = [read(run) for run in results(row, BUDGET, folder)]
+        if found and found[0][0].training:
+            steps = f"{found[0][0].training.steps:,}"
         for number in range(len(WAYS)):
             if len(found) <= number:
                 texts += ["–", "–"]
                 continue
-            (result, log), (base_result, base_log) = found[number], base[number]
+            result, log = found[number]
             interval = result.cells[0].intervals["images"]
             texts.append(f"{points(result.cells[0].estimate)} ± {points(interval.half_width or float('nan'))}")
-            if row is ROWS[0]:
-                texts.append("")
+            if row is ROWS[0] or len(base) <= number:
+                texts.append("" if row is ROWS[0] else "–")
                 continue
+            base_result, base_log = base[number]
             transductive = bool(result.tags["transductive"] or base_result.tags["transductive"])
             difference = compared(log, base_log, transductive=transductive)
             unpaired |= not difference.paired
             mark = "" if difference.paired else " *"
             texts.append(f"{100 * difference.difference:+.2f} ± {points(difference.half_width)}{mark}")
         lines.append(f"| {row.changed} | {row.name} | {' | '.join(texts)} |")
-    steps = f"{base[0][0].training.steps:,}" if base and base[0][0].training else "no"
     notes = [
         f"± is over new images of these classes, at 95 %, with one training run each: {steps} training episodes (budget `{BUDGET}`), "
         f"{EPISODES:,} test episodes. Differences are paired on the same episodes."
