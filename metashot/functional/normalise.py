@@ -9,9 +9,9 @@ from torch import Tensor
 def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """(x - mean) / √(variance + ε) · γ + β, by the mean and the biased variance of each channel of `x`.
 
-    Values and gradients are those of torch's kernel. Torch's own second derivative passes over the items some sixty times, which takes
-    most of the time of second-order MAML on a CPU, and is wrong inside `torch.func.vmap` (seen with torch 2.14.1); this one takes a
-    dozen passes and is right in both. There is no third.
+    Values and gradients are those of torch's kernel. Torch's own second derivative is put together from many passes over the items, which
+    is slow where these are large, and is wrong inside `torch.func.vmap` (seen with torch 2.14.1); this one takes few passes and is right
+    in both. There is no third.
 
     Args:
         x: (n, channels, *places), with at least two values a channel.
