@@ -74,14 +74,15 @@ def image_variance(records: Records, *, transductive: bool = False) -> ImageVari
     once = np.ones(len(weight))
     columns = np.broadcast_to(residual, own.shape)
     as_query = (columns[..., None], once) if transductive else (per_query, weight)
-    query = _role(records, records.query, *as_query)
-    support = _role(records, records.support, (columns + of_own * own)[..., None], once)
+    cells, classes = _cells(records)
+    query = _role(records, cells, records.query, *as_query)
+    support = _role(records, cells, records.support, (columns + of_own * own)[..., None], once)
     if copies := _copies_meet(records):
         query, support = _merged(query, len(records)), _merged(support, len(records))
 
     in_query = query_factor * _per_class(records, asked.sum(2) if transductive else asked.sum(2) / answers[:, None])
     in_support = support_factor * _per_class(records, shown.sum(2))
-    moments = [_pair_moments(a, b, records, meet=copies) for a, b in ((query, query), (query, support), (support, support))]
+    moments = [_pair_moments(a, b, records, classes, meet=copies) for a, b in ((query, query), (query, support), (support, support))]
     drawn = np.bincount(records.classes[records.classes >= 0], minlength=records.n_classes) > 0
     pooled = any(moment.pairs[drawn].min() < _PAIRS_A_CLASS for moment in (moments[0], moments[2]))
     qq, qs, ss = (moment.pooled() if pooled else moment.by_class() for moment in moments)
@@ -114,22 +115,34 @@ def _unknown(records: Records, *, transductive: bool) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Role:
-    """What images did in one role, one entry for each image and episode: `value` and `weight`, summed over its copies there."""
+    """What images did in one role, one entry for each image and episode: `value` and `weight`, summed over its copies there.
+
+    `owner` is the image's class, `cell` the number of its class and episode among those that occur.
+    """
 
     image: np.ndarray
     episode: np.ndarray
     owner: np.ndarray
+    cell: np.ndarray
     value: np.ndarray
     weight: np.ndarray
 
 
-def _role(records: Records, images: np.ndarray, values: np.ndarray, weight: np.ndarray) -> _Role:
+def _role(records: Records, cells: np.ndarray, images: np.ndarray, values: np.ndarray, weight: np.ndarray) -> _Role:
     """The entries of one role: `values`, that broadcast to images (n, w, k), times the weight (n,) of the episode."""
     present = images >= 0
     episode = np.broadcast_to(np.arange(len(records))[:, None, None], images.shape)[present]
-    owner = np.broadcast_to(records.classes[..., None], images.shape)[present]
+    owner, cell = (np.broadcast_to(each[..., None], images.shape)[present] for each in (records.classes, cells))
     weights = weight[episode]
-    return _Role(images[present], episode, owner, weights * np.broadcast_to(values, images.shape)[present], weights)
+    return _Role(images[present], episode, owner, cell, weights * np.broadcast_to(values, images.shape)[present], weights)
+
+
+def _cells(records: Records) -> tuple[np.ndarray, np.ndarray]:
+    """(n, w) the number of each class and episode among those that occur, 0 where there is no class, and the class of each number."""
+    present, cells = records.classes >= 0, np.zeros(records.classes.shape, dtype=np.int64)
+    keys = (np.arange(len(records))[:, None] * records.n_classes + records.classes)[present]
+    occur, cells[present] = np.unique(keys, return_inverse=True)
+    return cells, occur % records.n_classes
 
 
 def _class_errors(records: Records, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +186,7 @@ def _merged(role: _Role, episodes: int) -> _Role:
     """Copies of an image within an episode added up."""
     key, first, group = np.unique(role.image.astype(np.int64) * episodes + role.episode, return_index=True, return_inverse=True)
     sums = [np.bincount(group, weights=values, minlength=len(key)) for values in (role.value, role.weight)]
-    return _Role(role.image[first], role.episode[first], role.owner[first], *sums)
+    return _Role(role.image[first], role.episode[first], role.owner[first], role.cell[first], *sums)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,8 +214,8 @@ def _ratio(sums: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return ratio
 
 
-def _pair_moments(a: _Role, b: _Role, records: Records, *, meet: bool) -> _Moments:
-    """Products over pairs (t, t'), t != t', of a's value in t and b's in t'."""
+def _pair_moments(a: _Role, b: _Role, records: Records, classes: np.ndarray, *, meet: bool) -> _Moments:
+    """Products over pairs (t, t'), t != t', of a's value in t and b's in t'; `classes` of cells."""
     n, c = len(records), records.n_classes
     n_images = 1 + max(int(a.image.max(initial=-1)), int(b.image.max(initial=-1)))
     owner = np.zeros(n_images, dtype=np.int64)
@@ -213,11 +226,8 @@ def _pair_moments(a: _Role, b: _Role, records: Records, *, meet: bool) -> _Momen
         shared = np.bincount(a.image, left, n_images) * np.bincount(b.image, right, n_images)
         within = np.bincount(a.owner[same[0]], left[same[0]] * right[same[1]], c)
         by_image = np.bincount(owner, shared, c) - within
-        class_a, class_b = a.episode.astype(np.int64) * c + a.owner, b.episode.astype(np.int64) * c + b.owner
-        key = np.unique(records.classes[records.classes >= 0] + c * np.nonzero(records.classes >= 0)[0])
-        in_a = np.bincount(np.searchsorted(key, class_a), left, len(key))
-        in_b = np.bincount(np.searchsorted(key, class_b), right, len(key))
-        by_class = np.bincount(key % c, in_a, c) * np.bincount(key % c, in_b, c) - np.bincount(key % c, in_a * in_b, c)
+        in_a, in_b = np.bincount(a.cell, left, len(classes)), np.bincount(b.cell, right, len(classes))
+        by_class = np.bincount(classes, in_a, c) * np.bincount(classes, in_b, c) - np.bincount(classes, in_a * in_b, c)
         return by_image, by_class - by_image
 
     (numerator, other_numerator), (pairs, other_pairs) = sums(a.value, b.value), sums(a.weight, b.weight)
