@@ -278,7 +278,8 @@ def test_a_row_that_fails_does_not_stop_the_others(table: Path, capsys: pytest.C
     table_runs.main([*given, "--list"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "g-5w5s-protonet seed 0: finished"
-    assert lines[1].startswith("g-5w5s-simpleshot seed 0: about ")
+    assert lines[1].startswith("g-5w1s-baseline seed 0, whose backbone comes first: about ")
+    assert lines[2].startswith("g-5w5s-simpleshot seed 0: about ")
     assert lines[-1].startswith("All that is left: about ")
 
 

@@ -4,10 +4,10 @@
 
 One training seed a row, and three (0, 1, 2) for prototypical networks and Baseline on 5 ways and 1 shot; seed 0 of every row comes before
 the others. Rows that share a training come right after it. Each row is a `metashot bench` in a process of its own, so that its memory is
-given back, and stops at its newest checkpoint when the time is up. What is finished, in --out or among the committed results, is not done
-again, nor a row whose short budget changes nothing where that of the full one is; a row that needs the backbone of a committed one takes
-its committed weights. With --keep what belongs among the committed results is copied there: result, logs, curves, and the selected weights
-where they are small.
+given back, and stops at its newest checkpoint when the time is up; how it goes stands in the file bench.txt of its run folder. What is
+finished, in --out or among the committed results, is not done again, nor a row whose short budget changes nothing where that of the full
+one is; a row that needs the backbone of a committed one takes its committed weights. With --keep what belongs among the committed results
+is copied there: result, logs, curves, and the selected weights where they are small.
 
 The exit status is 1 if a row failed or is left.
 """
@@ -30,7 +30,7 @@ from metashot import registry
 from metashot.errors import MetashotError
 from metashot.harness.cells import cell_name
 from metashot.harness.listing import committed_folder
-from metashot.harness.preview import preview
+from metashot.harness.preview import images_a_step, preview
 from metashot.harness.recipe import Recipe, Resolved, resolve, shared_recipe
 from metashot.harness.recipe_files import BUDGETS, expand, registered
 from metashot.harness.result import RESULT, Result
@@ -115,8 +115,7 @@ def training_seconds(recipe: Recipe) -> float:
     if stage := recipe.pretrain:
         images += min(stage.epochs * TRAINING_IMAGES.get(recipe.data.name, 10_000), (stage.steps or sys.maxsize) * stage.batch)
     if train := recipe.train:
-        ways, shots, queries = (size if isinstance(size, int) else sum(size) / 2 for size in (train.ways, train.shots, train.queries))
-        images += train.steps * train.meta_batch * ways * (shots + queries) * (1 + inner_steps(recipe))
+        images += train.steps * images_a_step(train) * (1 + inner_steps(recipe))
     return images * SECONDS_AN_IMAGE.get(recipe.data.name, 1e-3)
 
 
@@ -283,13 +282,19 @@ def duration(length: float) -> str:
     return f"{length / 60:.0f} minutes" if length < 5400 else f"{length / 3600:.1f} hours"
 
 
-def listed(found: Iterable[Row], out: Path, results: Path) -> Iterator[str]:
-    """A line for each row: where it stands, and about what it takes."""
-    total = 0.0
+def listed(found: Sequence[Row], out: Path, results: Path) -> Iterator[str]:
+    """A line for each row: where it stands, and about what it takes; and for each backbone that is trained for them but is no row."""
+    total, told = 0.0, {row.name for row in found}
     for row in found:
         if found_in(row, (out, results)):
             yield f"{row.name}: finished"
             continue
+        if (source := shared_recipe(row.recipe)) is not None:
+            shared = Row(row.recipe.share or "", source, row.seed, seconds(source, row.seed, out))
+            if shared.name not in told and not found_in(shared, (out, results)):
+                told.add(shared.name)
+                total += shared.seconds
+                yield f"{shared.name}, whose backbone comes first: about {duration(shared.seconds)}"
         total += row.seconds
         yield f"{row.name}: about {duration(row.seconds)}"
     yield f"All that is left: about {duration(total)}"
@@ -313,6 +318,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", action="append", help="a table's name or file; may be repeated")
     parser.add_argument("--list", action="store_true", help="print the rows with what each takes, and do nothing")
     given = parser.parse_args(arguments)
+    if given.threads < 1 or given.hours <= 0:
+        parser.error(f"--threads must be at least 1, and --hours more than 0; got {given.threads} and {given.hours:g}.")
     until = monotonic() + 3600 * given.hours
     if given.keep and given.out.resolve() == given.results.resolve():
         parser.error(f"--keep copies runs from --out to {given.results}: give another --out.")

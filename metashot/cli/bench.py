@@ -16,6 +16,7 @@ from ..errors import MetashotError, RecipeError
 if TYPE_CHECKING:
     from ..harness.comparison import CellComparison, Side
     from ..harness.measuring import Measuring
+    from ..harness.preview import Preview
     from ..harness.recipe import Resolved
     from ..harness.report import Row
     from ..harness.run import Place
@@ -163,7 +164,7 @@ def _run_all(
         for job in jobs:
             recipe = job.resolved.recipe
             try:
-                weights = committed_run(recipe.name, recipe.budget, job.seed) if from_checkpoint else None
+                weights = committed_run(recipe, job.seed) if from_checkpoint else None
                 result = run(job.resolved, seed=job.seed, place=place, progress=progress, measuring=measuring, weights=weights)
             except MetashotError as error:
                 failures.append(error)
@@ -258,12 +259,25 @@ def _print_list(patterns: Sequence[str], data_root: Path | None, *, as_json: boo
 
 
 def _print_plans(jobs: Sequence[_Job], place: "Place", measuring: "Measuring", *, from_checkpoint: bool, as_json: bool) -> None:
-    from ..harness.preview import preview
+    from ..harness.preview import preview, together
 
-    plans = [preview(job.resolved, seed=job.seed, place=place, measuring=measuring, from_checkpoint=from_checkpoint) for job in jobs]
-    if as_json:
+    plans, failures = [], []
+    for job in jobs:
+        try:
+            plans.append(preview(job.resolved, seed=job.seed, place=place, measuring=measuring, from_checkpoint=from_checkpoint))
+        except MetashotError as error:  # of one row; the others are told
+            failures.append(error)
+    if as_json and plans:
         print(json.dumps([plan.to_dict() for plan in plans], indent=1))
-        return
+    elif plans:
+        _print_texts(plans)
+        if len(plans) > 1:
+            print(together(plans))
+    if failures:
+        raise failures[0] if len(jobs) == 1 else MetashotError(f"{len(failures)} of {len(jobs)}: {'; '.join(map(str, failures))}")
+
+
+def _print_texts(plans: "Sequence[Preview]") -> None:
     for plan in plans:
         table = Table(box=None, pad_edge=False, title=plan.name, title_justify="left")
         for column in ("setting", "value", "from"):

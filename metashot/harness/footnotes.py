@@ -37,7 +37,7 @@ def unusual_weights(result: Result, cell: CellResult) -> list[str]:
     """What sets the weights behind a cell apart from the final ones of a training on its data set."""
     trained_on = result.recipe["data"]["name"]
     marks = [
-        "untrained" if result.training is None and result.tags["trainable"] and not backbone_trained(result) else "",
+        "untrained" if _could_be_trained(result) and not backbone_trained(result) else "",
         f"step {result.checkpoint}" if result.checkpoint != "final" else "",
         f"trained on {trained_on}" if trained_on != cell.data else "",
     ]
@@ -60,6 +60,11 @@ def backbone_trained(result: Result) -> bool:
     return result.pretraining is not None or result.shared is not None
 
 
+def _could_be_trained(result: Result) -> bool:
+    """Whether a trainable learner was not trained on episodes; weights from the middle of a training were, but tell nothing of it."""
+    return result.tags["trainable"] and result.training is None and result.recipe["train"] is None
+
+
 def about_backbone(result: Result) -> list[str]:
     """Whose backbone it is, where another run trained it."""
     return [f"The backbone is that of {result.shared.recipe}, of the same budget and seed."] if result.shared else []
@@ -70,7 +75,7 @@ def about_training(result: Result) -> list[str]:
     told = []
     if result.training is None and not result.tags["trainable"] and not backbone_trained(result):
         told.append("Nothing was trained: the backbone, if there is one, has the weights that it was made with.")
-    if result.training is None and result.tags["trainable"] and not result.shared:
+    if _could_be_trained(result) and not result.shared:
         told.append(
             "The backbone is trained on all training classes at once; the learner, which could be, is not trained on episodes."
             if result.pretraining

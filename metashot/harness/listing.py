@@ -5,12 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..data import places
 from ..errors import CheckpointError
 from .published import Published, published
 from .recipe_files import Kind, RecipeFile, find, registered, table_recipes
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -80,29 +83,39 @@ def committed_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def committed_run(recipe: str, budget: str, seed: int, *, results: Path | None = None) -> Path:
-    """The folder of a recipe's committed run, which holds its trained weights.
+def committed_run(recipe: "Recipe", seed: int, *, results: Path | None = None) -> Path:
+    """The folder of a recipe's committed run, which holds its trained weights; of a changed recipe without one, that of the recipe.
+
+    Whether those weights are what the changed recipe would train is for whoever takes them to find out.
 
     Args:
-        recipe: its name, with the identifier of changes if there are any.
-        budget: `full`, `cpu` or `smoke`.
+        recipe: with its budget.
         seed: of the training.
         results: the folder of committed results; that of the checkout if not given.
 
     Raises:
-        CheckpointError: if there is none; names the command that trains.
+        CheckpointError: if there is none; names the command that trains, or the weights that spare it.
     """
     folder = results if results is not None else committed_folder()
     if folder is None:
         raise CheckpointError("Trained weights come with a checkout of metashot only; this one is installed. Leave out --from-checkpoint.")
-    run = folder / recipe / budget / f"seed{seed}"
-    if not (run / "checkpoints" / "final").is_dir():
-        others = sorted(f"--budget {each.parent.name} --seed {each.name[4:]}" for each in (folder / recipe).glob("*/seed*"))
-        settings = " and the same --set and --learner" if "+" in recipe else ""
-        command = f"metashot bench {recipe.partition('+')[0]} --budget {budget} --seed {seed}"
-        there = f" (but those of {', '.join(others)})" if others else ""
-        raise CheckpointError(f"No trained weights of {recipe} are committed in {run}{there}; `{command}`{settings} trains it.")
-    return run
+
+    def run(name: str) -> Path:
+        return folder / name / recipe.budget / f"seed{seed}"
+
+    plain = recipe.name.partition("+")[0]
+    for name in (recipe.name, plain):
+        if (run(name) / "checkpoints" / "final").is_dir():
+            return run(name)
+    others = sorted(f"--budget {each.parent.name} --seed {each.name[4:]}" for each in (folder / recipe.name).glob("*/seed*"))
+    settings = " and the same --set and --learner" if "+" in recipe.name else ""
+    command = f"metashot bench {plain} --budget {recipe.budget} --seed {seed}"
+    there = f" (but those of {', '.join(others)})" if others else ""
+    told = f"No trained weights of {recipe.name} are committed in {run(recipe.name)}{there}; `{command}`{settings} trains it."
+    if recipe.share and (run(recipe.share) / "checkpoints" / "final").is_dir():
+        theirs = f"metashot bench {recipe.share} --budget {recipe.budget} --seed {seed} --from-checkpoint"
+        told += f" It takes the backbone of {recipe.share}, which is committed: run `{theirs}` before, and that is not trained."
+    raise CheckpointError(told)
 
 
 def _committed(runs: Path) -> list[float]:

@@ -11,6 +11,7 @@ import pytest
 
 from metashot.errors import CheckpointError, LearnerError, RecipeError
 from metashot.harness.evaluate_checkpoint import evaluate_checkpoint, figures_of
+from metashot.harness.footnotes import about_training, unusual_weights
 from metashot.harness.recipe import Cell, Component, resolve
 from metashot.harness.result import Result
 from metashot.harness.run import Place, run
@@ -102,6 +103,8 @@ def test_checkpoint_named_from_inside_writes_to_the_same_folder(
 def test_step_is_part_of_the_result_and_has_no_training_facts_of_the_final_one(trained: Path, listen: Callable[..., Any]) -> None:
     result, folder = evaluate_checkpoint(trained / "checkpoints" / "6", _cell(), data=None, place=Place(), progress=listen())
     assert (result.checkpoint, result.training) == ("6", None)
+    assert unusual_weights(result, result.cells[0]) == ["step 6"]
+    assert not about_training(result)
     assert folder.name.endswith("-step6")
 
 

@@ -116,7 +116,7 @@ def test_a_row_on_a_shared_backbone_needs_no_other_run(
     first = run(resolve(str(sharing)), place=Place(out=tmp_path / "results"), progress=listen())
     shutil.rmtree(tmp_path / "results" / "source")
     heard = listen()
-    weights = committed_run("sharing", "full", 0, results=tmp_path / "results")
+    weights = committed_run(resolve(str(sharing)).recipe, 0, results=tmp_path / "results")
     again = run(resolve(str(sharing)), place=Place(out=tmp_path / "runs"), progress=heard, weights=weights)
     assert heard.steps == []
     assert again.shared == first.shared is not None
@@ -197,7 +197,7 @@ def test_a_row_without_committed_weights_names_the_command_that_trains(results: 
     assert line.startswith("metashot: No trained weights of tiny are committed in ")
     assert line.endswith("(but those of --budget full --seed 0); `metashot bench tiny --budget full --seed 3` trains it.")
     assert not Path("runs").exists()
-    assert status("tiny.toml", "--from-checkpoint", "--set", "train.steps=3") == 1
+    assert status("tiny.toml", "--seed", "3", "--from-checkpoint", "--set", "train.steps=3") == 1
     assert "and the same --set and --learner trains it" in capfd.readouterr().err
     assert status("tiny.toml", "--seed", "0", "--seed", "3", "--from-checkpoint") == 1  # and the other row is made
     out, err = capfd.readouterr()
@@ -205,10 +205,29 @@ def test_a_row_without_committed_weights_names_the_command_that_trains(results: 
     assert "±" in out
 
 
+def test_a_changed_recipe_takes_the_weights_that_it_would_train(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    main(["bench", "tiny.toml", "--from-checkpoint", "--set", "evaluate.episodes=20", "--json"])
+    [told] = json.loads(capfd.readouterr().out)["results"]
+    assert told["cells"][0]["episodes"] == 20
+    assert told["weights"] == Result.load(results / FOLDER).weights
+    assert status("tiny.toml", "--from-checkpoint", "--set", "train.steps=3") == 2
+    assert "were made differently (train.steps: 6 there, 3 now)" in capfd.readouterr().err
+
+
+def test_a_row_whose_shared_backbone_is_committed_names_the_way_without_training(results: Path) -> None:
+    recipe = resolve("omniglot-20w1s-protonet").recipe
+    shared = results / str(recipe.share) / "full" / "seed0" / "checkpoints" / "final"
+    with pytest.raises(CheckpointError, match=r"--seed 0` trains it\.$"):
+        committed_run(recipe, 0)
+    shared.mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=r"`metashot bench omniglot-5w1s-protonet --budget full --seed 0 --from-checkpoint` before"):
+        committed_run(recipe, 0)
+
+
 def test_an_installed_metashot_has_no_committed_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "committed_folder", lambda: None)
     with pytest.raises(CheckpointError, match="come with a checkout of metashot only"):
-        committed_run("tiny", "full", 0)
+        committed_run(resolve("glyphs-5w1s-protonet").recipe, 0)
 
 
 def test_a_dry_run_says_what_would_be_used(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -219,3 +238,7 @@ def test_a_dry_run_says_what_would_be_used(results: Path, capfd: pytest.CaptureF
     assert not Path("runs").exists()
     assert status("tiny.toml", "--from-checkpoint", "--dry-run", "--seed", "3") == 1
     assert "No trained weights of tiny are committed" in capfd.readouterr().err
+    assert status("tiny.toml", "--from-checkpoint", "--dry-run", "--seed", "3", "--seed", "0") == 1
+    out, err = capfd.readouterr()
+    assert err.startswith("metashot: 1 of 2: No trained weights of tiny are committed")
+    assert f"the weights of {results / FOLDER} are used" in out

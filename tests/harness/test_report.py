@@ -19,6 +19,7 @@ def _result(
     train_shots: int = 1,
     batch_norm: str = "running",
     training: TrainingResult | None = None,
+    without_train: bool = False,
 ) -> Result:
     """A result written by hand."""
     interval = SavedInterval(lower=0.98, upper=0.99, half_width=0.005, level=0.95, method="student_t")
@@ -44,7 +45,7 @@ def _result(
             "name": "omniglot-5w1s-protonet",
             "benchmark": "omniglot-5w1s",
             "notes": ["It departs."],
-            "train": {"shots": train_shots},
+            "train": None if without_train else {"shots": train_shots},
             "data": {"name": "omniglot"},
         },
         seed=3,
@@ -99,7 +100,7 @@ def test_footnotes_say_what_the_interval_leaves_out_and_where_figures_come_from(
     [
         ({"budget": "cpu"}, "budget", "cpu (short)", "not comparable with the published figure"),
         ({"tags": {"transductive": True}, "batch_norm": "transductive"}, "batch norm", "transductive", "normalised together"),
-        ({"tags": {"trainable": True}}, "benchmark", "omniglot-5w1s (untrained)", "the recipe has no [train]"),
+        ({"tags": {"trainable": True}, "without_train": True}, "benchmark", "omniglot-5w1s (untrained)", "the recipe has no [train]"),
         ({"tags": {"transductive": True}}, "batch norm", "running (transductive)", "answered together"),
         (
             {"cell": {"shots": 5, "published": "omniglot-5w5s-protonet/snell2017"}},
