@@ -33,7 +33,7 @@ def table(
         What ranks are tested over, and with --pivot what the intervals are over: these very images, new images of these classes, new
         classes, or new training runs.
     pivot
-        One line a learner and one column a benchmark, as papers have it; the best of a column are bold.
+        One line a learner and one column a benchmark, as papers have it; those of rank 1 are bold.
     mean
         With --pivot: add the mean over the columns. A line with a hole has none.
     json_

@@ -2,11 +2,13 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .. import registry
-from .recipe import Cell, resolve
+from ..errors import MetashotError
+from .build import check_components
+from .recipe import Cell, Recipe, resolve, shared_recipe
 from .recipe_files import registered
 from .result import CellResult, size_name
 from .run_folders import is_evaluation
@@ -59,12 +61,23 @@ def _bench(example: Evaluated, benchmark: str, cell: CellResult | None) -> tuple
     if changed and (not settings or is_evaluation(example.sides[0].folder)):
         return None  # a recipe of somebody's own, or one way to train and another to test
     if f"{benchmark}-{row}" in known and learner is None:
-        asks = resolve(f"{benchmark}-{row}").recipe.evaluate
-        return (f"{benchmark}-{row}", options) if cell is None or any(_alike(each, cell) for each in asks) else None
+        there = _recipe(f"{benchmark}-{row}", settings if changed else {})
+        return (f"{benchmark}-{row}", options) if there and (cell is None or any(_alike(each, cell) for each in there.evaluate)) else None
     of_benchmark = name.partition("+")[0] not in known  # and not a learner in the place of a recipe's, on the recipe's backbone
     if benchmark in known and of_benchmark and (learner is not None or row in registry.names("learners")):
         return benchmark, f" --learner {shlex.quote(str(learner or row))}{options}"
     return None
+
+
+def _recipe(name: str, settings: Mapping[str, object]) -> Recipe | None:
+    """A recipe with settings of another one; None if it cannot have them."""
+    try:
+        recipe = resolve(name, overrides=[f"{key}={_setting(value)}" for key, value in settings.items()]).recipe
+        check_components(recipe)
+        shared_recipe(recipe)
+    except MetashotError:
+        return None
+    return recipe
 
 
 def _alike(asked: Cell, cell: CellResult) -> bool:

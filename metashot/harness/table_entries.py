@@ -98,7 +98,8 @@ Entry = Evaluated | Failed
 def entries(folders: Sequence[Path], *, named: Iterable[Path | str] = ()) -> list[Entry]:
     """An entry for every cell of the runs in `folders`, sorted by benchmark, learner, budget and episodes.
 
-    Runs of one recipe with different training seeds are one entry where they answered the same episodes. An unfinished run whose backbone
+    Runs of one recipe with different training seeds are one entry where they answered the same episodes, and what only repeats another
+    run's weights, episodes and accuracy is none. An unfinished run whose backbone
     another one shares was not asked for by itself, and is left out unless it is among those `named`.
     """
     sides: list[Side] = []
@@ -165,9 +166,17 @@ def _evaluated(sides: Sequence[Side]) -> list[Evaluated]:
             groups.setdefault((side.result.recipe["name"], side.result.budget, side.result.checkpoint, *same), []).append((side, cell))
     found = []
     for group in groups.values():
-        for part in _by_plan(group):
+        for part in _by_plan(_without_copies(group)):
             found += _together(sorted(part, key=lambda pair: pair[0].result.seed))
     return found
+
+
+def _without_copies(group: list[tuple[Side, CellResult]]) -> list[tuple[Side, CellResult]]:
+    """Those that repeat no other: of one figure for the same weights and episodes, that of the recipe's own run."""
+    kept: dict[tuple[Any, ...], tuple[Side, CellResult]] = {}
+    for side, cell in sorted(group, key=lambda pair: is_evaluation(pair[0].folder)):
+        kept.setdefault((side.result.seed, side.result.weights, cell.plan_hash, cell.episodes, cell.estimate), (side, cell))
+    return list(kept.values())
 
 
 def _by_plan(group: list[tuple[Side, CellResult]]) -> list[list[tuple[Side, CellResult]]]:
@@ -217,14 +226,14 @@ def _missing(result: Result, folder: Path) -> list[Failed]:
     """The cells that a run's recipe asks for and its result does not have."""
     have = {(cell.split, cell.ways, cell.shots) for cell in result.cells}
     asked = [] if is_evaluation(folder) else _asked(result)
-    reason = f"{folder} holds no result of this cell; the same command evaluates it."
+    reason = f"{folder} holds no result of this cell; the `metashot bench` that made it evaluates it."
     failed = [
         Failed(column_title(result.recipe["data"]["name"], cell), learner_label(result), result.budget, "", reason)
         for cell in asked
         if (cell.split, cell.ways, cell.shots) not in have
     ]
     if not have and not failed:
-        failed = _without_result(folder, f"{folder} holds no cell; the same command evaluates it.")
+        failed = _without_result(folder, f"{folder} holds no cell; the `metashot bench` that made it evaluates it.")
     return [Failed(each.benchmark, each.learner, each.budget, str(result.seed), each.reason) for each in failed]
 
 

@@ -137,7 +137,11 @@ class EpisodeLog:
         except FileNotFoundError:
             raise CheckpointError(f"There is no log {path}. Run the command that makes it, or give the path of one.") from None
         except Exception as error:  # for damaged bytes NumPy, zipfile and zlib raise a dozen unrelated kinds
-            raise CheckpointError(f"The log {path} cannot be read ({error}); remove it and run the same command again.") from None
+            told = "it is no archive of arrays" if "allow_pickle" in str(error) else error  # which is what NumPy says of any other file
+            raise CheckpointError(
+                f"The log {path} cannot be read ({told}). Remove it, and the `metashot bench` or `eval` that made it makes it again; "
+                "restore a committed one from version control."
+            ) from None
 
 
 _EPISODES = ("class_ids", "support_ids", "query_ids", "correct")

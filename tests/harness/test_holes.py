@@ -52,6 +52,12 @@ def test_the_same_learner_on_another_benchmark_is_one_command(tmp_path: Path, ru
     assert resolved.recipe.benchmark == "omniglot-5w5s"
 
 
+def test_settings_that_the_other_recipe_does_not_take_are_not_suggested(tmp_path: Path) -> None:
+    told = _told(tmp_path, name="omniglot-5w1s-protonet+01234567", overrides={"data.rotation": 5})
+    assert told.startswith("Not evaluated; to fill the line: metashot eval ")
+    assert "--ways 5 --shots 5" in told
+
+
 def test_other_episodes_are_asked_of_the_same_weights(tmp_path: Path) -> None:
     told = _told(tmp_path, "omniglot-5w1s (1 queries)")
     run = tmp_path / "own/omniglot-5w1s-protonet/full/seed0"

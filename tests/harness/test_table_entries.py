@@ -60,14 +60,20 @@ def test_other_budgets_recipes_episodes_and_data_are_entries_of_their_own(tmp_pa
     assert len(_all(tmp_path)) == 5
 
 
-def test_one_seed_twice_is_two_entries(tmp_path: Path) -> None:
+def test_one_seed_twice_is_two_entries_and_a_copy_is_none(tmp_path: Path) -> None:
     """More episodes of the same weights, and a copy of the folder; other seeds go with those of the same episodes."""
     toy_run(tmp_path, seed=0)
     toy_run(tmp_path, seed=0, folder="glyphs-5w1s-protonet/full/seed0/eval/more", episodes=200)
     toy_run(tmp_path, seed=1)
-    assert [(entry.seeds, entry.episodes) for entry in _all(tmp_path) if isinstance(entry, Evaluated)] == [((0,), 200), ((0, 1), 120)]
-    toy_run(tmp_path, seed=1, folder="copy/full/seed1")
-    assert [entry.seeds for entry in _all(tmp_path) if isinstance(entry, Evaluated)] == [(0,), (0,), (1,), (1,)]
+    toy_run(tmp_path, seed=1, folder="glyphs-5w1s-protonet/full/seed1/eval/again")
+
+    def found() -> list[tuple[tuple[int, ...], int, Path]]:
+        return [(entry.seeds, entry.episodes, entry.sides[-1].folder) for entry in _all(tmp_path) if isinstance(entry, Evaluated)]
+
+    runs = tmp_path / "glyphs-5w1s-protonet" / "full"
+    assert found() == [((0,), 200, runs / "seed0" / "eval" / "more"), ((0, 1), 120, runs / "seed1")]
+    toy_run(tmp_path, 0.5, seed=1, folder="anew/full/seed1")  # another figure: both are shown
+    assert [seeds for seeds, _, _ in found()] == [(0,), (0,), (1,), (1,)]
 
 
 def _without(folder: Path, key: str) -> None:
