@@ -30,12 +30,12 @@ def table(folder: Path = RESULTS) -> str:
     heads = [text for ways in WAYS for text in (f"{ways}-way 1-shot", "difference")]
     lines = [f"| changed | to | {' | '.join(heads)} |", "| :-- | :-- |" + " --: |" * len(heads)]
     base = [read(run) for run in results(ROWS[0], BUDGET, folder)]
-    unpaired, steps = False, "no"
+    unpaired, steps = False, dict[str, str]()
     for row in ROWS:
         texts = []
         found = [read(run) for run in results(row, BUDGET, folder)]
         if found and found[0][0].training:
-            steps = f"{found[0][0].training.steps:,}"
+            steps[row.recipe] = f"{found[0][0].training.steps:,}"
         for number in range(len(WAYS)):
             if len(found) <= number:
                 texts += ["–", "–"]
@@ -53,9 +53,10 @@ def table(folder: Path = RESULTS) -> str:
             mark = "" if difference.paired else " *"
             texts.append(f"{100 * difference.difference:+.2f} ± {points(difference.half_width)}{mark}")
         lines.append(f"| {row.changed} | {row.name} | {' | '.join(texts)} |")
+    trained = "".join(f"{number} training episodes of `{recipe}`, " for recipe, number in steps.items())
     notes = [
-        f"± is over new images of these classes, at 95 %, with one training run each: {steps} training episodes (budget `{BUDGET}`), "
-        f"{EPISODES:,} test episodes. Differences are paired on the same episodes."
+        f"± is over new images of these classes, at 95 %, with one training run each: {trained}{EPISODES:,} test episodes "
+        f"(budget `{BUDGET}`). Differences are paired on the same episodes."
     ]
     notes += ["`*`: not paired, since the test classes or their rotations are others."] if unpaired else []
     return "\n".join([*lines, "", *notes, ""])
