@@ -264,6 +264,14 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, l
     return left.value.code, capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.parametrize("given", [("--threads", "0"), ("--hours", "-1"), ("--hours", "0")])
+def test_no_thread_and_no_time_are_refused(given: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        table_runs.main([*given, "--list"])
+    assert left.value.code == 2
+    assert "--threads must be at least 1, and --hours more than 0; got " in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_row_that_fails_does_not_stop_the_others(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command itself, with a process for each row."""

@@ -99,8 +99,8 @@ def entries(folders: Sequence[Path], *, named: Iterable[Path | str] = ()) -> lis
     """An entry for every cell of the runs in `folders`, sorted by benchmark, learner, budget and episodes.
 
     Runs of one recipe with different training seeds are one entry where they answered the same episodes, and what only repeats another
-    run's weights, episodes and accuracy is none. An unfinished run whose backbone
-    another one shares was not asked for by itself, and is left out unless it is among those `named`.
+    run's weights, episodes and accuracy is none. An unfinished run whose backbone another one shares was not asked for by itself, and is
+    left out unless it is among those `named`.
     """
     sides: list[Side] = []
     failed: list[tuple[Path, Failed]] = []
