@@ -78,14 +78,16 @@ def preview(resolved: Resolved, *, seed: int, place: Place, measuring: Measuring
         until = f" until ± {100 * measuring.half_width:g} points" if measuring.half_width else ""
         lines.append(f"Evaluation {name}: {measuring.up_to}{most:,} episodes{until}{reused}.")
     seconds = _estimate(recipe, folder, epochs, steps, episodes)
-    before = place.folder(first, seed) if first else None
-    first_seconds = (
-        _estimate(first, before, _pretraining_left(first, before)[0], _training_left(first, before)[0], 0) if first and before else 0.0
-    )
+    before: str = ""
+    first_seconds: float | None = 0.0
+    if first is not None:
+        theirs = place.folder(first, seed)
+        before = str(theirs)
+        first_seconds = _estimate(first, theirs, _pretraining_left(first, theirs)[0], _training_left(first, theirs)[0], 0)
     lines.append(_time(seconds, first_seconds, backbone=first is not None))
     settings = tuple((_settable(key, recipe), value, origin) for key, value, origin in resolved.settings())
     state = (f"Run folder: {folder}", *lines)
-    return Preview(recipe.name, str(folder), settings, recipe.notes, state, seconds, str(before or ""), first_seconds)
+    return Preview(recipe.name, str(folder), settings, recipe.notes, state, seconds, before, first_seconds)
 
 
 def together(plans: Sequence[Preview]) -> str:
