@@ -80,9 +80,8 @@ def listing(group: Group) -> list[Registered]:
     Raises:
         RecipeError: if two installed packages claim one name.
     """
-    found = {name: Registered(name, _reference(target), "this process") for (of, name), target in _decorated.items() if of == group}
-    found |= {name: Registered(name, _value(point), _distribution(point)) for name, point in _points(group).items()}
-    return [found[name] for name in sorted(found)]
+    origins = {name: _distribution(point) for name, point in _points(group).items()}
+    return [Registered(name, target, origins.get(name, "this process")) for name, target in names(group).items()]
 
 
 def names(group: Group) -> dict[str, str]:
@@ -91,7 +90,8 @@ def names(group: Group) -> dict[str, str]:
     Raises:
         RecipeError: if two installed packages claim one name.
     """
-    return {each.name: each.target for each in listing(group)}
+    here = {name: _reference(target) for (of, name), target in _decorated.items() if of == group}
+    return dict(sorted((here | {name: _value(point) for name, point in _points(group).items()}).items()))
 
 
 def check_name(group: Group, name: str) -> None:

@@ -87,7 +87,10 @@ def _another_order(plan: EpisodePlan, log: EpisodeLog, labels: np.ndarray) -> bo
     logged = np.concatenate([log.support_ids.ravel(), log.query_ids.ravel()]).astype(np.int64)
     if not np.array_equal(drawn < 0, logged < 0):
         return False
-    pairs = np.unique(np.stack([drawn, logged], axis=1)[drawn >= 0], axis=0)  # (used, 2), ascending by the drawn item
-    one_to_one = len(pairs) == len(np.unique(pairs[:, 0])) == len(np.unique(pairs[:, 1]))
-    within = labels[pairs[1:, 0]] == labels[pairs[:-1, 0]]
-    return bool(one_to_one and (np.diff(pairs[:, 1])[within] > 0).all())
+    drawn, logged = drawn[drawn >= 0], logged[logged >= 0]
+    named = np.full(len(labels), -1)
+    named[drawn] = logged
+    used = np.flatnonzero(named >= 0)
+    one_to_one = np.array_equal(named[drawn], logged) and len(np.unique(named[used])) == len(used)
+    within = labels[used[1:]] == labels[used[:-1]]
+    return bool(one_to_one and (np.diff(named[used])[within] > 0).all())

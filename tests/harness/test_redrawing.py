@@ -96,6 +96,16 @@ def test_a_log_in_order_is_not_taken_for_one_in_another() -> None:
     assert _fields(turned, FIXED) == ["log.support_ids", "log.query_ids"]
 
 
+def test_two_items_of_one_name_are_noticed() -> None:
+    """Each class still ascends: its last item is named like the last of all."""
+    log = _log(SHUFFLED, FIXED)
+    used = np.union1d(log.support_ids, log.query_ids)
+    last = [used[SHUFFLED[used] == c].max() for c in range(len(SIZES))]
+    once, twice = min(last), max(last)
+    named = {name: np.where(getattr(log, name) == once, twice, getattr(log, name)) for name in ("support_ids", "query_ids")}
+    assert _fields(replace(log, **named), FIXED) == ["log.support_ids", "log.query_ids"]
+
+
 def test_hash_is_that_of_the_plan() -> None:
     for spec in (FIXED, RANGES):
         assert plan_of(_log(SHUFFLED, spec), spec).hash == EpisodeSampler(SHUFFLED, spec, seed=7).plan(0, 150).hash
