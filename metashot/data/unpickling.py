@@ -8,6 +8,7 @@ the arrays are taken once the whole file was read.
 import copyreg
 import math
 import pickle
+import pickletools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from io import BufferedIOBase, BytesIO
@@ -23,6 +24,13 @@ _MOST_BYTES = 1 << 33
 _MOST_DEPTH = 64
 _FEW_VALUES = 1 << 20  # that any file may hold, however small
 _ATOMS = (type(None), bool, int, float, str, bytes)
+_OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
+_LENGTH = {  # bytes of it, for the arguments that have their length before them
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
 _PLAIN = re.compile("[biufcSU][1-9][0-9]{0,8}")  # bool, integers, floating point, complex, bytes, text; "O" would hold Python objects
 
 Array = np.ndarray[Any, Any]
@@ -36,8 +44,8 @@ def read_pickle(path: Path, *, most_bytes: int = _MOST_BYTES) -> Any:
     Bounded are the size of the file, what it can reach (the names of a table here), and what comes back: a tree no deeper than 64, of no
     more values than the file has bytes (or a million), in which a list that was held twice stands twice. Memory is about that of the
     content; what is written as text (all of Python 2, and bytes in protocols 0 to 2) takes two to three times as much on the way.
-    Not bounded is what Python's reader does before that with a file made to harm: ten bytes can make it fill gigabytes, some more can
-    keep it busy for ever or end the process. Nothing of such a file is run either.
+    Not bounded is what Python's reader does before that with a file made to harm: a hundred bytes or so can keep it busy for ever, some
+    more make it fill the memory or end the process. Nothing of such a file is run either.
 
     Args:
         path: the file.
@@ -74,6 +82,7 @@ def _value(stream: BufferedIOBase, size: int, head: bytes, *, where: str, most_b
         raise DataError(f"{where} is not a pickle but {kind}.")
     copyreg.clear_extension_cache()  # what lies in it would be handed out without a question to find_class
     try:
+        _check_memo(stream, size)
         value = _plain(_Reader(stream, encoding="latin1").load(), iter(range(max(size, _FEW_VALUES))))
         if stream.tell() != size:
             raise DataError(f"{size - stream.tell()} more bytes follow its end")
@@ -88,6 +97,28 @@ def _value(stream: BufferedIOBase, size: int, head: bytes, *, where: str, most_b
         raise DataError(f"{where} is not a pickle that can be read: it is damaged ({type(error).__name__}: {error}).") from error
     finally:
         copyreg.clear_extension_cache()  # what we handed out is for nobody else
+
+
+def _check_memo(stream: BufferedIOBase, size: int) -> None:
+    """Refuse a pickle that numbers a value beyond the bytes that it has: Python's reader would make room for all numbers below.
+
+    Writers number values one after the other. Anything else that is wrong is left for the reader to find.
+    """
+    while (opcode := _OPCODES.get(stream.read(1))) and opcode.name != "STOP":
+        width = 0 if opcode.arg is None else opcode.arg.n
+        if width == pickletools.UP_TO_NEWLINE:
+            argument = stream.readline()
+            if opcode.name in ("GLOBAL", "INST"):
+                stream.readline()
+        elif width < 0:  # the length of what follows stands before it
+            stream.seek(int.from_bytes(stream.read(_LENGTH[width]), "little"), 1)
+        else:
+            argument = stream.read(width)
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            number = int(argument) if opcode.name == "PUT" else int.from_bytes(argument, "little")
+            if number > size:
+                raise DataError(f"it numbers a value {number} and has {size} bytes")
+    stream.seek(0)
 
 
 class _Reader(pickle.Unpickler):

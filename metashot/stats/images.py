@@ -184,9 +184,11 @@ def _copies_meet(records: Records) -> bool:
 
 def _merged(role: _Role, episodes: int) -> _Role:
     """Copies of an image within an episode added up."""
-    key, first, group = np.unique(role.image.astype(np.int64) * episodes + role.episode, return_index=True, return_inverse=True)
+    key, group = np.unique(role.image.astype(np.int64) * episodes + role.episode, return_inverse=True)
+    one = np.empty_like(key)
+    one[group] = np.arange(len(group))  # any of the copies: they agree in all but value and weight
     sums = [np.bincount(group, weights=values, minlength=len(key)) for values in (role.value, role.weight)]
-    return _Role(role.image[first], role.episode[first], role.owner[first], role.cell[first], *sums)
+    return _Role(role.image[one], role.episode[one], role.owner[one], role.cell[one], *sums)
 
 
 @dataclass(frozen=True, eq=False)

@@ -426,6 +426,19 @@ def test_sizes_that_a_pickle_states_are_not_believed(content: bytes, tmp_path: P
     )  # kB that were filled: Python's reader reserves what it is told, up to all there is
 
 
+@pytest.mark.parametrize("numbered", [b"r\xff\xff\xff\x07", b"p134217727\n"])
+@pytest.mark.parametrize(
+    "before", [b"", b"\x80\x02c_codecs\nencode\n0", b"V" + b"a" * 300 + b"\n0", b"\x80\x05\x96\x03\0\0\0\0\0\0\0p1\n0", b"U\x02r.0I5\n0"]
+)
+def test_numbers_of_values_are_not_believed(before: bytes, numbered: bytes, tmp_path: Path) -> None:
+    """Python's reader makes room for all numbers up to twice the one it meets: two gigabytes here."""
+    (tmp_path / "a.pkl").write_bytes(before + b"N" + numbered + b".")
+    before_it = getrusage(RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match="it numbers a value 134217727 and has [0-9]+ bytes"):
+        read_pickle(tmp_path / "a.pkl")
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before_it < 50_000
+
+
 def test_the_shape_that_an_array_is_begun_with_plays_no_part() -> None:
     for begun in (b"K\x00\x85", BIG + b"\x85"):
         assert unpickle(_array(b"K\x01\x85", begun=begun), where="a").tolist() == [ord("x")]
