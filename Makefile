@@ -12,7 +12,8 @@ BIN := $(VENV)/bin
 SCRIPTS := $(shell find benchmarks -name '*.py' 2>/dev/null)
 SOURCES := metashot tests docs/conf.py $(SCRIPTS)
 # editable_mode=compat: found by its path; otherwise a clone's own folder, also called metashot, hides the package from scripts beside it.
-INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --config-settings editable_mode=compat
+# --no-compile: most of what torch brings is never imported, and what is imported is compiled then.
+INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --config-settings editable_mode=compat
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

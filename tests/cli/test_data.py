@@ -330,9 +330,12 @@ def test_what_is_wrong_is_one_line(capfd: pytest.CaptureFixture[str], arguments:
 
 
 @pytest.mark.slow
-def test_real_mini_imagenet_has_the_seven_known_pairs(capfd: pytest.CaptureFixture[str], data_root: Path) -> None:
+def test_real_mini_imagenet_has_the_seven_known_pairs(
+    capfd: pytest.CaptureFixture[str], data_root: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not (data_root / "mini-imagenet").is_dir():
         pytest.skip("there is no mini-imagenet in METASHOT_DATA")
+    monkeypatch.setenv("METASHOT_CACHE", str(own_cache))  # where another test may have prepared it
     told = _json(capfd, "info", "metashot.data.mini_imagenet:mini_imagenet", "--data-root", str(data_root))
     assert [(split["classes"], split["images"]) for split in told["splits"]] == [(64, 38_400), (16, 9_600), (20, 12_000)]
     pairs = {tuple((place["name"], place["split"]) for place in each) for each in told["duplicates_across"]}

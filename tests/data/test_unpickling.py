@@ -434,7 +434,7 @@ def test_numbers_of_values_are_not_believed(before: bytes, numbered: bytes, tmp_
     """Python's reader makes room for all numbers up to twice the one it meets: two gigabytes here."""
     (tmp_path / "a.pkl").write_bytes(before + b"N" + numbered + b".")
     before_it = getrusage(RUSAGE_SELF).ru_maxrss
-    with pytest.raises(DataError, match="it numbers a value 134217727 and has [0-9]+ bytes"):
+    with pytest.raises(DataError, match=r"it numbers a value 134217727 and has [0-9]+ bytes"):
         read_pickle(tmp_path / "a.pkl")
     assert getrusage(RUSAGE_SELF).ru_maxrss - before_it < 50_000
 

@@ -11,7 +11,7 @@ from metashot.learners import Learner
 from metashot.stats import EpisodeLog
 from tests.learners.test_conformance import built_in, instances
 
-EPISODES = 40
+EPISODES = 20
 
 
 def unequal_store() -> ImageStore:
