@@ -77,19 +77,25 @@ def _source(each: type) -> str:
 def _imports_beside(file: Path, known: Mapping[Path, str], root: Path) -> Iterator[tuple[str, Path]]:
     """Modules that a file imports and that lie under `root`, by name, those already known left out; nothing is imported."""
     package = known[file] if file.name == "__init__.py" else known[file].rpartition(".")[0]
+    for name in _imported(file.read_bytes(), package):
+        path = getattr(sys.modules.get(name), "__file__", None) or str(root / f"{name.replace('.', '/')}.py")
+        found = Path(path)
+        if found.suffix == ".py" and found.is_file() and (found := found.resolve()) not in known and found.is_relative_to(root):
+            yield name, found
+
+
+@cache
+def _imported(source: bytes, package: str) -> list[str]:
+    """The names that a file of a package may import, sorted."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    for name in sorted(names):
-        path = getattr(sys.modules.get(name), "__file__", None) or str(root / f"{name.replace('.', '/')}.py")
-        found = Path(path)
-        if found.suffix == ".py" and found.is_file() and (found := found.resolve()) not in known and found.is_relative_to(root):
-            yield name, found
+    return sorted(names)
 
 
 def _told(value: object) -> object:
