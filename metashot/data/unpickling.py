@@ -100,23 +100,34 @@ def _value(stream: BufferedIOBase, size: int, head: bytes, *, where: str, most_b
 
 
 def _check_memo(stream: BufferedIOBase, size: int) -> None:
-    """Refuse a pickle that numbers a value beyond the bytes that it has: Python's reader would make room for all numbers below.
+    """Refuse a pickle that numbers a value far beyond the bytes that it has: Python's reader would make room for all numbers below.
 
-    Writers number values one after the other. Anything else that is wrong is left for the reader to find.
+    Writers number values one after the other, and end frames between instructions; where one ends within, Python's reader would go on
+    from another place. Anything else that is wrong is left for it to find.
     """
+    place = frame = 0  # where the next instruction begins, and where the last frame ends
     while (opcode := _OPCODES.get(stream.read(1))) and opcode.name != "STOP":
+        start, place = place, place + 1
         width = 0 if opcode.arg is None else opcode.arg.n
         if width == pickletools.UP_TO_NEWLINE:
             argument = stream.readline()
+            place += len(argument)
             if opcode.name in ("GLOBAL", "INST"):
-                stream.readline()
+                place += len(stream.readline())
         elif width < 0:  # the length of what follows stands before it
-            stream.seek(int.from_bytes(stream.read(_LENGTH[width]), "little"), 1)
+            length = int.from_bytes(stream.read(_LENGTH[width]), "little")
+            stream.seek(length, 1)
+            place += _LENGTH[width] + length
         else:
             argument = stream.read(width)
+            place += width
+        end = place + (int.from_bytes(argument, "little") if opcode.name == "FRAME" else 0)
+        if start < frame < end:
+            raise DataError("one of its frames ends within an instruction")
+        frame = max(frame, end) if opcode.name == "FRAME" else frame
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
             number = int(argument) if opcode.name == "PUT" else int.from_bytes(argument, "little")
-            if number > size:
+            if number > max(size, _FEW_VALUES):
                 raise DataError(f"it numbers a value {number} and has {size} bytes")
     stream.seek(0)
 

@@ -85,7 +85,7 @@ def _imports_beside(file: Path, known: Mapping[Path, str], root: Path) -> Iterat
 
 
 @cache
-def _imported(source: bytes, package: str) -> list[str]:
+def _imported(source: bytes, package: str) -> tuple[str, ...]:
     """The names that a file of a package may import, sorted."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
@@ -95,7 +95,7 @@ def _imported(source: bytes, package: str) -> list[str]:
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return sorted(names)
+    return tuple(sorted(names))
 
 
 def _told(value: object) -> object:

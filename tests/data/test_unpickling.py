@@ -7,6 +7,7 @@ import pickle
 import struct
 import subprocess
 from collections import OrderedDict, defaultdict
+from io import BytesIO
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from typing import Any
@@ -437,6 +438,42 @@ def test_numbers_of_values_are_not_believed(before: bytes, numbered: bytes, tmp_
     with pytest.raises(DataError, match=r"it numbers a value 134217727 and has [0-9]+ bytes"):
         read_pickle(tmp_path / "a.pkl")
     assert getrusage(RUSAGE_SELF).ru_maxrss - before_it < 50_000
+
+
+def _frame(content: bytes) -> bytes:
+    return b"\x95" + struct.pack("<Q", len(content)) + content
+
+
+@pytest.mark.parametrize("filling", [b"", b"N0" * 100_000], ids=["short", "longer than a buffer"])
+@pytest.mark.parametrize(
+    ("within", "after"),
+    [
+        (b"Np-", b"134217727\n."),
+        (b"J\0\0\0", b"\0U\x07\0Nr\xff\xff\xff\x07."),
+        (b"\x95" + struct.pack("<Q", 20) + b"J\0\0\0", b"\0U\x07\0Nr\xff\xff\xff\x07."),
+    ],
+    ids=["text", "number", "frame"],
+)
+def test_a_frame_that_ends_within_an_instruction_is_refused(within: bytes, after: bytes, filling: bytes, tmp_path: Path) -> None:
+    """Python's reader would leave the rest of the frame, and begin the argument anew after it."""
+    content = b"\x80\x04" + _frame(filling + within) + after
+    (tmp_path / "a.pkl").write_bytes(content)
+    before = getrusage(RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match="one of its frames ends within an instruction"):
+        unpickle(content, where="a")
+    with pytest.raises(DataError, match="one of its frames ends within an instruction"):
+        read_pickle(tmp_path / "a.pkl")
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_numbers_that_went_on_from_other_pickles_are_read() -> None:
+    """One writer, several pickles: each by itself has numbers that begin where those of the last ended."""
+    stream = BytesIO()
+    writer = pickle.Pickler(stream, 2)
+    for number in range(200):
+        start = stream.tell()
+        writer.dump([number])
+    assert unpickle(stream.getvalue()[start:], where="a") == [199]
 
 
 def test_the_shape_that_an_array_is_begun_with_plays_no_part() -> None:
