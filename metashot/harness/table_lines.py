@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..data.progress import track
 from ..errors import UnknownNameError
 from .figures import SCOPES, SavedInterval
 from .footnotes import about_backbone, about_queries, about_shots, about_training, figures, points
@@ -62,7 +63,11 @@ def lines(entries: Sequence[Entry], *, scope: str = "images") -> list[Line]:
     for entry in entries:
         if isinstance(entry, Evaluated):
             columns.setdefault(entry.benchmark, []).append(entry)
-    found = {id(entry): each for column in columns.values() for entry, each in zip(column, standings(column, scope=scope), strict=True)}
+    found: dict[int, Standing] = {}
+    with track("comparing learners", len(columns)) as advance:
+        for done, column in enumerate(columns.values(), 1):
+            found |= {id(entry): each for entry, each in zip(column, standings(column, scope=scope), strict=True)}
+            advance(done)
     return [_line(entry, found[id(entry)]) if isinstance(entry, Evaluated) else Line(entry) for entry in entries]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from metashot.data.progress import reporting
 from metashot.harness.figures import SCOPES, SavedInterval, SavedStopping
 from metashot.harness.result import Result
 from metashot.harness.run_folders import run_folders
@@ -65,6 +66,15 @@ def test_a_line_has_every_number_of_its_result(tmp_path: Path) -> None:
         "episodes": "120",
         "± seeds": NONE,
     }
+
+
+def test_how_far_comparing_has_come_is_told_by_benchmark(tmp_path: Path) -> None:
+    for number in range(3):
+        toy_run(tmp_path, 0.8, name=f"toy-{number}", ways=5 if number else 3)
+    heard: list[tuple[str, int, int]] = []
+    with reporting(lambda *told: heard.append(told)):
+        _lines(tmp_path)
+    assert heard == [("comparing learners", done, 2) for done in range(3)]
 
 
 def test_n_cells_give_n_lines_failed_ones_too(tmp_path: Path) -> None:
