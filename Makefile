@@ -16,7 +16,10 @@ SOURCES := metashot tests docs/conf.py $(SCRIPTS)
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --config-settings editable_mode=compat
 
 .DEFAULT_GOAL := help
+# `make --jobs=2 test` works on two checks at a time. `bench` and `test` at once would both set up the environment.
+ifneq ($(filter bench,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
+endif
 .PHONY: help bench test learn2learn format check-format check-style check-types check-imports check-docs check-tests docs clean
 
 help:
@@ -50,7 +53,7 @@ docs check-docs: $(VENV)/installed-test
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-check-tests: $(VENV)/installed-test
+check-tests: $(VENV)/installed-test $(if $(METASHOT_LEARN2LEARN),$(VENV)/learn2learn)
 	@echo "== tests (pytest; METASHOT_DATA=$${METASHOT_DATA:-unset}, METASHOT_REFERENCE=$${METASHOT_REFERENCE:-unset})"
 	@$(BIN)/python -m pytest --quiet --numprocesses=$(JOBS) --dist=loadfile -rfEs $(PYTEST_ARGS)
 

@@ -127,7 +127,7 @@ def test_wrong_name_is_one_line_with_status_2(arguments: list[str], message: str
 
 
 def test_interrupt_is_told_and_the_same_command_goes_on(small: Path) -> None:
-    longer = small.read_text().replace("steps = 6", "steps = 300").replace("validate_every = 2", "validate_every = 20")
+    longer = small.read_text().replace("steps = 6", "steps = 160").replace("validate_every = 2", "validate_every = 20")
     small.write_text(longer)
     hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a job in the background is started deaf to it
     command = [sys.executable, "-c", f"{hears}; from metashot.cli import main; main()", "bench", "tiny.toml"]
