@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from rows import EPISODES, ROWS, WAYS, results
+from rows import EPISODES, RECIPE, ROWS, WAYS, results
 
 from metashot.errors import StatisticsError
 from metashot.harness.footnotes import points
@@ -30,7 +30,7 @@ def table(folder: Path = RESULTS) -> str:
     heads = [text for ways in WAYS for text in (f"{ways}-way 1-shot", "difference")]
     lines = [f"| changed | to | {' | '.join(heads)} |", "| :-- | :-- |" + " --: |" * len(heads)]
     base = [read(run) for run in results(ROWS[0], BUDGET, folder)]
-    unpaired, steps = False, dict[str, str]()
+    unpaired, steps, doubts = False, dict[str, str](), dict[str, None]()
     for row in ROWS:
         texts = []
         found = [read(run) for run in results(row, BUDGET, folder)]
@@ -42,7 +42,8 @@ def table(folder: Path = RESULTS) -> str:
                 continue
             result, log = found[number]
             interval = result.cells[0].intervals["images"]
-            texts.append(f"{points(result.cells[0].estimate)} ± {points(interval.half_width or float('nan'))}")
+            texts.append(f"{points(result.cells[0].estimate)} ± {points(interval.half_width or float('nan'))}{_mark(interval.reliable)}")
+            doubts |= {} if interval.reliable else {str(interval.reason): None}
             if row is ROWS[0] or len(base) <= number:
                 texts.append("" if row is ROWS[0] else "–")
                 continue
@@ -50,16 +51,31 @@ def table(folder: Path = RESULTS) -> str:
             transductive = bool(result.tags["transductive"] or base_result.tags["transductive"])
             difference = compared(log, base_log, transductive=transductive)
             unpaired |= not difference.paired
-            mark = "" if difference.paired else " *"
-            texts.append(f"{100 * difference.difference:+.2f} ± {points(difference.half_width)}{mark}")
+            doubts |= {} if difference.reliable else dict.fromkeys(difference.warnings)
+            mark = _mark(difference.reliable) + ("" if difference.paired else " *")
+            texts.append(f"{100 * difference.difference:+z.2f} ± {points(difference.half_width)}{mark}")
         lines.append(f"| {row.changed} | {row.name} | {' | '.join(texts)} |")
-    trained = "".join(f"{number} training episodes of `{recipe}`, " for recipe, number in steps.items())
+    trained = "".join(
+        f"{number} training episodes of `{recipe}`{_rows_of(recipe)}, "
+        for recipe, number in sorted(steps.items(), key=lambda each: each[0] != RECIPE)
+    )
     notes = [
         f"± is over new images of these classes, at 95 %, with one training run each: {trained}{EPISODES:,} test episodes "
         f"(budget `{BUDGET}`). Differences are paired on the same episodes."
     ]
     notes += ["`*`: not paired, since the test classes or their rotations are others."] if unpaired else []
-    return "\n".join([*lines, "", *notes, ""])
+    notes += [f"`?`: less sure than it says ({'; '.join(doubts)})."] if doubts else []
+    return "\n".join([*lines, "", "\n\n".join(notes), ""])
+
+
+def _mark(reliable: bool) -> str:
+    return "" if reliable else "?"
+
+
+def _rows_of(recipe: str) -> str:
+    """Which rows are of another recipe than the first one."""
+    changed = dict.fromkeys(row.changed for row in ROWS if row.recipe == recipe)
+    return "" if recipe == RECIPE else f" (the row of {', '.join(changed)})"
 
 
 def read(run: Path) -> tuple[Result, EpisodeLog]:

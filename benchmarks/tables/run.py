@@ -306,11 +306,11 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is left, as far as the time goes."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--budget", choices=BUDGETS, default="cpu")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--budget", choices=BUDGETS, default="cpu", help="how much to train and evaluate")
     parser.add_argument("--hours", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--threads", type=int, default=2, help="of each row's process")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="of each row's process")
     parser.add_argument("--only", default="*", help="recipes whose names match, for example 'omniglot-*'; '*-paper' for those of papers")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of all runs")
     parser.add_argument("--keep", action="store_true", help="copy finished rows to the committed results")

@@ -87,7 +87,7 @@ def bench(
         Print JSON instead of a table.
     """
     if list_:
-        _print_list(recipes, data_root, as_json=json_)
+        _print_list(recipes, data_root, budget, as_json=json_)
         return
     if not recipes:
         raise RecipeError("bench needs the name of a recipe; `metashot bench --list` shows them.")
@@ -228,10 +228,10 @@ def _print_table(table: Table) -> None:
     console.print(table)
 
 
-def _print_list(patterns: Sequence[str], data_root: Path | None, *, as_json: bool) -> None:
+def _print_list(patterns: Sequence[str], data_root: Path | None, budget: str, *, as_json: bool) -> None:
     from ..harness.listing import list_recipes
 
-    found = {row.name: row for pattern in patterns or ("*",) for row in list_recipes(pattern, root=data_root)}
+    found = {row.name: row for pattern in patterns or ("*",) for row in list_recipes(pattern, root=data_root, budget=budget)}
     if not found:
         raise RecipeError(f"No recipe matches {' '.join(patterns)}; `metashot bench --list` shows all.")
     if as_json:

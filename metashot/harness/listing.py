@@ -22,7 +22,7 @@ class Row:
 
     `data` is the data set (a table may have several, joined by commas). `at_hand` says whether all of it is found, `figure` is the
     published figure of the first cell. `committed` is the mean accuracy of the first cell, a proportion, over the `seeds` results of
-    the full budget that are committed; None where there are none.
+    one budget that are committed; None where there are none.
     """
 
     name: str
@@ -34,13 +34,16 @@ class Row:
     seeds: int
 
 
-def list_recipes(pattern: str | None = None, *, root: Path | str | None = None, results: Path | None = None) -> list[Row]:
+def list_recipes(
+    pattern: str | None = None, *, root: Path | str | None = None, results: Path | None = None, budget: str = "full"
+) -> list[Row]:
     """The benchmarks, recipes and tables that come with metashot, sorted by name.
 
     Args:
         pattern: only names that contain it, or that match it if it has `*`, `?` or `[`.
         root: the folder of raw data; `METASHOT_DATA` if not given.
         results: the folder of committed results; that of the checkout if not given, and none outside a checkout.
+        budget: of the committed results.
 
     Raises:
         CheckpointError: if a committed result cannot be read; names the file.
@@ -56,7 +59,7 @@ def list_recipes(pattern: str | None = None, *, root: Path | str | None = None, 
         for one in data:
             if one not in at_hand:
                 at_hand[one] = places.at_hand(one, root)
-        accuracies = _committed(folder / name / "full") if folder is not None and file.kind == "recipe" else []
+        accuracies = _committed(folder / name / budget) if folder is not None and file.kind == "recipe" else []
         mean = sum(accuracies) / len(accuracies) if accuracies else None
         rows.append(Row(name, file.kind, ", ".join(data), all(at_hand[one] for one in data), _figure(file), mean, len(accuracies)))
     return rows

@@ -12,7 +12,7 @@ from .tables import interval_remark
 from .verdict import made_for
 
 _OF_A_LINE = ("learner", "batch norm", "budget", "training seeds")  # marks that stand beside the learner where every cell has them
-_OF_A_CELL = ("accuracy", "rank", "episodes")
+_OF_A_CELL = ("accuracy", "episodes")
 _NO_MEAN = "No mean: there is a hole in the line."
 _Key = tuple[str, str]  # learner and budget
 
@@ -62,7 +62,8 @@ def _chosen(candidates: Sequence[Line]) -> Line | None:
 
 def _cell(line: Line, others: Sequence[Line], everywhere: Sequence[str], scope: str) -> Field:
     """A cell that was evaluated; what else there is of it is told below."""
-    own = [mark for mark in _marks(line, (*_OF_A_LINE, *_OF_A_CELL, f"± {scope}")) if mark not in everywhere]
+    rank = ("rank",) if line.standing.rank in (None, 1) else ()  # of ranks, bold is all that is shown
+    own = [mark for mark in _marks(line, (*_OF_A_LINE, *_OF_A_CELL, *rank, f"± {scope}")) if mark not in everywhere]
     return Field(_accuracy(line, scope), (*own, *(_told(other, scope) for other in others)), best=line.standing.rank == 1)
 
 

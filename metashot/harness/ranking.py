@@ -49,8 +49,8 @@ def ranks_remark(scope: str) -> str:
     """What a rank is, in a sentence."""
     about = "" if scope == "seeds" else " It is of these trained models: training them again may change it."
     return (
-        "Rank: 1 + the number of learners of the same benchmark, budget, data and episodes that are significantly better: paired "
-        f"differences over {scope}, p at most {ALPHA:g} after Holm's correction for the number of pairs.{about}"
+        "Rank: 1 + the number of learners of the same benchmark, budget and data that are significantly better on the episodes that both "
+        f"answered: paired differences over {scope}, p at most {ALPHA:g} after Holm's correction for the number of pairs.{about}"
     )
 
 
@@ -97,6 +97,8 @@ def _marked(column: Sequence[Evaluated], groups: Sequence[int]) -> list[Standing
             differs.append(f"Other data than {others}: fingerprint {ours.fingerprint[:8]}, not {theirs.fingerprint[:8]}.")
         elif group != usual:
             differs.append(f"Other episodes than {others}: plan {ours.plan_hash[:8]}, not {theirs.plan_hash[:8]}.")
+        if counts[most] < counts.total() - 1:  # not all others have as many
+            others = f"{'another line' if counts[most] == 1 else 'other lines'} of {entry.benchmark}"
         if entry.episodes < most:
             count.append(f"{entry.episodes:,} episodes, the first of the {most:,} of {others}.")
         elif entry.episodes > most:

@@ -14,11 +14,15 @@ NONE = "–"
 
 @dataclass(frozen=True)
 class Field:
-    """The text of one line in one column, the sentences that must be said of it, and whether it is the best of its column."""
+    """The text of one line in one column, the sentences that must be said of it, and whether it is the best of its column.
+
+    `plain` is what programs read where the text is dressed for people, as `2,000` or `0.53?` are.
+    """
 
     text: str
     marks: tuple[str, ...] = ()
     best: bool = False
+    plain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def csv_text(table: Table) -> str:
     writer.writerow([*(column.name for column in table.columns), "notes"])
     for line in table.lines:
         notes = [f"{column.name}: {mark}" for column, field in zip(table.columns, line, strict=True) for mark in field.marks]
-        writer.writerow([*(field.text for field in line), " ".join(notes)])
+        writer.writerow([*(field.text if field.plain is None else field.plain for field in line), " ".join(notes)])
     return buffer.getvalue()
 
 

@@ -122,7 +122,7 @@ def fields_of(line: Line) -> dict[str, Field]:
             "accuracy": points(entry.estimate),
             **{f"± {scope}": half_width_text(entry.intervals.get(scope)) for scope in SCOPES},
             "published": str(line.figure) if line.figure else NONE,
-            "difference": f"{100 * (entry.estimate - line.figure.accuracy):+.2f}" if line.figure else NONE,
+            "difference": f"{100 * (entry.estimate - line.figure.accuracy):+z.2f}" if line.figure else NONE,
             "verdict": line.verdict.word or NONE,
             "rank": rank_text(line.standing),
             "batch norm": entry.result.batch_norm,
@@ -131,7 +131,14 @@ def fields_of(line: Line) -> dict[str, Field]:
         }
     else:
         texts |= {"accuracy": "failed", "training seeds": entry.seed}
-    return {name: Field(text, marks.get(name, ())) for name, text in texts.items()}
+    return {name: Field(text, marks.get(name, ()), plain=_plain(name, text)) for name, text in texts.items()}
+
+
+def _plain(column: str, text: str) -> str | None:
+    """A number as programs read it, and nothing where there is none; its marks tell the rest."""
+    if text == NONE:
+        return ""
+    return text.removesuffix("?").replace(",", "") if column == "episodes" or column == "rank" or column.startswith("± ") else None
 
 
 def rank_text(standing: Standing) -> str:

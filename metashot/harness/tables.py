@@ -34,7 +34,7 @@ COLUMNS = (
 
 def long_table(found: Sequence[Line], *, scope: str = "images") -> Table:
     """One line for each entry, with every interval, the published figure, the verdict on it and the rank, tested over `scope`."""
-    rows = tuple(tuple(fields.get(column.name, Field(NONE)) for column in COLUMNS) for fields in map(fields_of, found))
+    rows = tuple(tuple(fields.get(column.name, Field(NONE, plain="")) for column in COLUMNS) for fields in map(fields_of, found))
     return Table(COLUMNS, rows, tuple(_remarks(found, scope)))
 
 

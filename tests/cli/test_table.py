@@ -61,8 +61,10 @@ def test_csv_is_for_programs_and_has_every_column(runs: Path, capfd: pytest.Capt
     assert [(row["benchmark"], row["learner"], row["rank"]) for row in rows] == [
         ("glyphs-5w1s", "protonet", "1"),
         ("glyphs-5w1s", "ridge", "2"),
-        ("glyphs-5w5s", "protonet", "–"),
+        ("glyphs-5w5s", "protonet", ""),
     ]
+    assert [row["published"] for row in rows] == ["", "", ""]
+    assert all(row[column].replace(".", "", 1).isdigit() for row in rows for column in ("accuracy", "± episodes", "± images", "episodes"))
     assert {"± seeds", "published", "verdict", "batch norm", "notes"} <= rows[0].keys()
 
 

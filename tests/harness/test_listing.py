@@ -52,7 +52,7 @@ def test_figure_is_the_one_of_the_first_cell(tmp_path: Path) -> None:
     assert found["omniglot-20w1s"].figure is None
 
 
-def test_committed_results_of_the_full_budget_are_averaged_over_seeds(tmp_path: Path) -> None:
+def test_committed_results_of_one_budget_are_averaged_over_seeds(tmp_path: Path) -> None:
     for budget, seed, estimate in (("full", 0, 0.98), ("full", 1, 0.96), ("smoke", 0, 0.5)):
         run = tmp_path / "glyphs-5w1s-protonet" / budget / f"seed{seed}"
         run.mkdir(parents=True)
@@ -61,6 +61,8 @@ def test_committed_results_of_the_full_budget_are_averaged_over_seeds(tmp_path: 
     assert found["glyphs-5w1s-protonet"].committed == pytest.approx(0.97)
     assert found["glyphs-5w1s-protonet"].seeds == 2
     assert found["glyphs-5w5s-protonet"].committed is None
+    (smoke,) = (row for row in list_recipes("glyphs-5w1s-protonet", results=tmp_path, budget="smoke") if row.kind == "recipe")
+    assert (smoke.committed, smoke.seeds) == (0.5, 1)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cells": []}', '{"cells": [{"estimate": null}]}'])

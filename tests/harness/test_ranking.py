@@ -75,10 +75,20 @@ def test_more_episodes_of_the_same_stream_are_ranked_and_their_number_marked(tmp
     column, found = _standings(tmp_path)
     assert [standing.rank for standing in found] == [2, 3, 1, 4]
     assert [bool(standing.count) for standing in found] == [False, False, True, True]
-    assert "150 episodes, the first 120 of which are those of" in found[2].count[0]
-    assert "60 episodes, the first of the 120 of" in found[3].count[0]
+    assert found[2].count == ("150 episodes, the first 120 of which are those of other lines of glyphs-5w1s.",)
+    assert found[3].count == ("60 episodes, the first of the 120 of other lines of glyphs-5w1s.",)
     assert [standing.differs for standing in found] == [()] * 4
     assert [entry.episodes for entry in column] == [120, 120, 150, 60]
+
+
+def test_whose_episodes_are_meant_is_said_as_it_is(tmp_path: Path) -> None:
+    toy_run(tmp_path, 0.9, name="glyphs-5w1s-a", episodes=60)
+    toy_run(tmp_path, 0.8, name="glyphs-5w1s-b", episodes=120)
+    assert _standings(tmp_path)[1][0].count == ("60 episodes, the first of the 120 of the other lines of glyphs-5w1s.",)
+    toy_run(tmp_path, 0.7, name="glyphs-5w1s-c", episodes=90)
+    told = [standing.count for standing in _standings(tmp_path)[1]]
+    assert told[0] == ("60 episodes, the first of the 120 of another line of glyphs-5w1s.",)
+    assert told[1] == ()
 
 
 def test_budgets_are_never_ranked_together(tmp_path: Path) -> None:

@@ -155,6 +155,12 @@ def test_csv_reads_back_with_the_marks_spelled_out() -> None:
     assert rows[2][3] == "learner: Changed: lr=0.4. learner: One <seed> & 5%. rank_1: Not ranked."
 
 
+def test_csv_has_the_plain_text_and_the_other_forms_that_for_people() -> None:
+    table = Table((Column("episodes"), Column("rank")), ((Field("2,000", plain="2000"), Field(NONE, plain="")),))
+    assert csv_text(table) == "episodes,rank,notes\n2000,,\n"
+    assert all("2,000" in form(table) and "2000" not in form(table) for form in (markdown, latex, html))
+
+
 def test_latex_reads_back_and_would_compile() -> None:
     text = latex(TABLE)
     rows = [[_latex_text(field) for field in row] for row in _latex_rows(text)]
