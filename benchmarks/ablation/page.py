@@ -55,10 +55,7 @@ def table(folder: Path = RESULTS) -> str:
             mark = _mark(difference.reliable) + ("" if difference.paired else " *")
             texts.append(f"{100 * difference.difference:+z.2f} ± {points(difference.half_width)}{mark}")
         lines.append(f"| {row.changed} | {row.name} | {' | '.join(texts)} |")
-    trained = "".join(
-        f"{number} training episodes of `{recipe}`{_rows_of(recipe)}, "
-        for recipe, number in sorted(steps.items(), key=lambda each: each[0] != RECIPE)
-    )
+    trained = "".join(f"{number} training episodes of `{recipe}`{_rows_of(recipe)}, " for recipe, number in steps.items())
     notes = [
         f"± is over new images of these classes, at 95 %, with one training run each: {trained}{EPISODES:,} test episodes "
         f"(budget `{BUDGET}`). Differences are paired on the same episodes."

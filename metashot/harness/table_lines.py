@@ -138,7 +138,9 @@ def _plain(column: str, text: str) -> str | None:
     """A number as programs read it, and nothing where there is none; its marks tell the rest."""
     if text == NONE:
         return ""
-    return text.removesuffix("?").replace(",", "") if column == "episodes" or column == "rank" or column.startswith("± ") else None
+    if column == "episodes":
+        return text.replace(",", "")
+    return text.removesuffix("?") if column == "rank" or column.startswith("± ") else None
 
 
 def rank_text(standing: Standing) -> str:

@@ -57,6 +57,15 @@ def test_the_best_are_bold_and_nobody_who_stands_alone(tmp_path: Path) -> None:
     assert not _field(table, "a", "glyphs-5w5s").best
 
 
+def test_doubts_of_a_rank_stand_only_where_a_rank_shows(tmp_path: Path) -> None:
+    for learner, accuracy in (("a", 0.9), ("b", 0.6)):  # 12 episodes are too few to be sure of
+        _run(tmp_path, learner, accuracy=accuracy, episodes=12)
+    table = _table(tmp_path)
+    best, other = (_field(table, learner, "glyphs-5w1s") for learner in ("a", "b"))
+    assert (best.best, other.best) == (True, False)
+    assert [[mark for mark in field.marks if mark.startswith("? Rank: 1 of 1 ")] != [] for field in (best, other)] == [True, False]
+
+
 def test_budgets_have_lines_of_their_own(tmp_path: Path) -> None:
     _run(tmp_path, "a", accuracy=0.9)
     _run(tmp_path, "a", accuracy=0.7, budget="cpu")

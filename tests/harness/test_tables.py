@@ -1,6 +1,8 @@
 """The table with one line for each learner on each benchmark: every number with what must be said of it."""
 
+import csv
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from metashot.harness.figures import SCOPES, SavedInterval, SavedStopping
 from metashot.harness.result import Result
 from metashot.harness.run_folders import run_folders
 from metashot.harness.table_entries import entries
-from metashot.harness.table_formats import NONE, Table
+from metashot.harness.table_formats import NONE, Table, csv_text
 from metashot.harness.table_lines import Line, lines
 from metashot.harness.tables import COLUMNS, long_table
 from tests.toy_runs import toy_run
@@ -145,6 +147,9 @@ def test_intervals_that_are_doubtful_one_sided_or_missing_look_so(tmp_path: Path
     result.with_cells([result.cells[0].model_copy(update={"intervals": intervals})]).save(folder)
     (texts,) = _texts(tmp_path)
     assert [texts[f"± {scope}"] for scope in SCOPES] == ["[90.00, 99.50]", "10.00?", NONE, NONE]
+    (row,) = csv.DictReader(StringIO(csv_text(_table(tmp_path))))  # the doubt stands in the notes
+    assert [row[f"± {scope}"] for scope in SCOPES] == ["[90.00, 99.50]", "10.00", "", ""]
+    assert "± images: ? Over images: few pairs." in row["notes"]
     marks = _marks(tmp_path)
     assert (marks["± images"], marks["± classes"]) == (("? Over images: few pairs.",), ("No interval over classes: one class.",))
     assert "± seeds" not in marks  # said of the training seeds
