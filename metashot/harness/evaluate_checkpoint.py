@@ -11,7 +11,7 @@ from ..learners import GradientLearner, Learner
 from ..training.checkpoints import FINAL, read_state
 from .build import build_learner, build_stores
 from .cells import cell_name, cell_spec, evaluate_cells
-from .continuation import load_weights
+from .continuation import load_weights, weights_of
 from .evaluate import episode_sampler
 from .identity import foreign_code, structure
 from .measuring import PLAIN, Measuring
@@ -68,7 +68,7 @@ def evaluate_checkpoint(
         The result and its folder.
 
     Raises:
-        CheckpointError: if there is no sound checkpoint, or its weights do not fit.
+        CheckpointError: if there is no sound checkpoint, its weights do not fit, or the run's result is of others.
         LearnerError: if it was trained on items of another shape, or for another number of ways.
         RecipeError: if a setting is not of the learner, the learner does not take it, or it would change nothing.
     """
@@ -78,6 +78,13 @@ def evaluate_checkpoint(
     state = read_state(checkpoint)
     if not {"recipe", "seed", "item_shape"} <= state.keys():
         raise CheckpointError(f"{checkpoint} does not say how its learner is built: it was not made by `metashot bench`.")
+    run = _run_folder(checkpoint)
+    own = Result.load(run) if (run / RESULT).exists() else None
+    if own and checkpoint.name == FINAL and own.weights != weights_of(run):
+        raise CheckpointError(
+            f"{run}/{RESULT} is of other weights than {checkpoint}, which were made by {state['recipe']['name']}. Put back those that it "
+            "is of, or move the checkpoint out of the run."
+        )
     recipe = Recipe.from_dict(state["recipe"])
     trained_norm = recipe.learner.arguments.get("batch_norm", "running")
     own_data = data is None or data == recipe.data.name
@@ -119,8 +126,6 @@ def evaluate_checkpoint(
             f"{checkpoint} holds no running statistics: it was trained with batch_norm={trained_norm}, which stores none. Evaluate it with "
             "another batch_norm, or train with batch_norm=running."
         )
-    run = _run_folder(checkpoint)
-    own = Result.load(run) if (run / RESULT).exists() else None
     result = Result.of(
         recipe,
         learner,

@@ -1,6 +1,7 @@
 """Saved weights on other ways, shots and data."""
 
 import json
+import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -88,6 +89,17 @@ def test_flipped_bit_is_noticed(trained: Path, listen: Callable[..., Any]) -> No
     path.write_bytes(bytes(content))
     with pytest.raises(CheckpointError, match="damaged"):
         evaluate_checkpoint(trained, _cell(), data=None, place=Place(), progress=listen())
+
+
+def test_final_weights_that_the_runs_result_is_not_of_are_refused(trained: Path, listen: Callable[..., Any]) -> None:
+    other = trained.parents[3] / "other"
+    shutil.copytree(trained / "checkpoints" / "6", other)
+    final = trained / "checkpoints" / "final"
+    shutil.rmtree(final)
+    other.rename(final)
+    with pytest.raises(CheckpointError, match=r"result\.json is of other weights than .*final, which were made by tiny\."):
+        evaluate_checkpoint(trained, _cell(), data=None, place=Place(), progress=listen())
+    assert not (trained / "eval").exists()
 
 
 def test_checkpoint_named_from_inside_writes_to_the_same_folder(
