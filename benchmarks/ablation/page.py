@@ -16,6 +16,7 @@ from rows import EPISODES, RECIPE, ROWS, WAYS, results
 from metashot.errors import StatisticsError
 from metashot.harness.footnotes import points
 from metashot.harness.result import Result
+from metashot.harness.table_lines import half_width_text
 from metashot.stats import Comparison, EpisodeLog, compare
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ def table(folder: Path = RESULTS) -> str:
                 continue
             result, log = found[number]
             interval = result.cells[0].intervals["images"]
-            texts.append(f"{points(result.cells[0].estimate)} ± {points(interval.half_width or float('nan'))}{_mark(interval.reliable)}")
+            texts.append(f"{points(result.cells[0].estimate)} ± {half_width_text(interval)}")
             doubts |= {} if interval.reliable else {str(interval.reason): None}
             if row is ROWS[0] or len(base) <= number:
                 texts.append("" if row is ROWS[0] else "–")
@@ -52,7 +53,7 @@ def table(folder: Path = RESULTS) -> str:
             difference = compared(log, base_log, transductive=transductive)
             unpaired |= not difference.paired
             doubts |= {} if difference.reliable else dict.fromkeys(difference.warnings)
-            mark = _mark(difference.reliable) + ("" if difference.paired else " *")
+            mark = ("" if difference.reliable else "?") + ("" if difference.paired else " *")
             texts.append(f"{100 * difference.difference:+z.2f} ± {points(difference.half_width)}{mark}")
         lines.append(f"| {row.changed} | {row.name} | {' | '.join(texts)} |")
     trained = "".join(f"{number} training episodes of `{recipe}`{_rows_of(recipe)}, " for recipe, number in steps.items())
@@ -63,10 +64,6 @@ def table(folder: Path = RESULTS) -> str:
     notes += ["`*`: not paired, since the test classes or their rotations are others."] if unpaired else []
     notes += [f"`?`: less sure than it says ({'; '.join(doubts)})."] if doubts else []
     return "\n".join([*lines, "", "\n\n".join(notes), ""])
-
-
-def _mark(reliable: bool) -> str:
-    return "" if reliable else "?"
 
 
 def _rows_of(recipe: str) -> str:
