@@ -1,5 +1,6 @@
 """What the archives and folders that somebody else made have in common: limits, plain names, bounded reads."""
 
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from ..errors import DataError
 
 BLOCK = 1 << 16
 _CLUTTER = ("__MACOSX", "Thumbs.db", "desktop.ini", "Icon\r")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and what stands for bytes that are not UTF-8
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def plain_name(name: str, path: Path, *, folder: bool = False) -> str:
 
 def check_printable(name: str, path: Path) -> None:
     """Check that the name of a member can be written down: `DataError` if it has control characters or is not UTF-8."""
-    if any(ord(each) < 32 or 0xD800 <= ord(each) < 0xE000 or ord(each) == 127 for each in name):
+    if _UNPRINTABLE.search(name):
         raise DataError(f"{path}: member {name!r} has control characters in its name, or a name that is not UTF-8. Rename it.")
 
 
