@@ -77,12 +77,11 @@ def image_variance(records: Records, *, transductive: bool = False) -> ImageVari
     cells, classes = _cells(records)
     query = _role(records, cells, records.query, *as_query)
     support = _role(records, cells, records.support, (columns + of_own * own)[..., None], once)
-    if copies := _copies_meet(records):
-        query, support = _merged(query, len(records)), _merged(support, len(records))
 
     in_query = query_factor * _per_class(records, asked.sum(2) if transductive else asked.sum(2) / answers[:, None])
     in_support = support_factor * _per_class(records, shown.sum(2))
-    moments = [_pair_moments(a, b, records, classes, meet=copies) for a, b in ((query, query), (query, support), (support, support))]
+    roles = ((query, query), (query, support), (support, support))
+    moments = [_pair_moments(*pair, met, classes, records.n_classes) for pair, met in zip(roles, _meetings(records), strict=True)]
     drawn = np.bincount(records.classes[records.classes >= 0], minlength=records.n_classes) > 0
     pooled = any(moment.pairs[drawn].min() < _PAIRS_A_CLASS for moment in (moments[0], moments[2]))
     qq, qs, ss = (moment.pooled() if pooled else moment.by_class() for moment in moments)
@@ -115,13 +114,12 @@ def _unknown(records: Records, *, transductive: bool) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Role:
-    """What images did in one role, one entry for each image and episode: `value` and `weight`, summed over its copies there.
+    """What images did in one role, one entry for each item of each episode: `value` and `weight`.
 
     `owner` is the image's class, `cell` the number of its class and episode among those that occur.
     """
 
     image: np.ndarray
-    episode: np.ndarray
     owner: np.ndarray
     cell: np.ndarray
     value: np.ndarray
@@ -131,10 +129,9 @@ class _Role:
 def _role(records: Records, cells: np.ndarray, images: np.ndarray, values: np.ndarray, weight: np.ndarray) -> _Role:
     """The entries of one role: `values`, that broadcast to images (n, w, k), times the weight (n,) of the episode."""
     present = images >= 0
-    episode = np.broadcast_to(np.arange(len(records))[:, None, None], images.shape)[present]
-    owner, cell = (np.broadcast_to(each[..., None], images.shape)[present] for each in (records.classes, cells))
-    weights = weight[episode]
-    return _Role(images[present], episode, owner, cell, weights * np.broadcast_to(values, images.shape)[present], weights)
+    of_entries = (records.classes[..., None], cells[..., None], values, weight[:, None, None])
+    owner, cell, value, weights = (np.broadcast_to(each, images.shape)[present] for each in of_entries)
+    return _Role(images[present], owner, cell, weights * value, weights)
 
 
 def _cells(records: Records) -> tuple[np.ndarray, np.ndarray]:
@@ -175,20 +172,34 @@ def _finite(records: Records, *, transductive: bool) -> tuple[np.ndarray, np.nda
     return (n - 1) / (n - 1 - shots), (n - 1) / (n - shots), of_own
 
 
-def _copies_meet(records: Records) -> bool:
-    """Whether copies of one image occur in the same episode."""
+def _meetings(records: Records) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Entries of the same image in the same episode, as positions in one role and in another: of queries and queries, of queries and
+    support, of support and support.
+
+    An entry meets itself, and copies of its image (turns of one drawing) that are in its episode too.
+    """
     n = len(records)
-    items = np.sort(np.concatenate([records.support.reshape(n, -1), records.query.reshape(n, -1)], axis=1), axis=1)
-    return bool(((items[:, 1:] == items[:, :-1]) & (items[:, 1:] >= 0)).any())
-
-
-def _merged(role: _Role, episodes: int) -> _Role:
-    """Copies of an image within an episode added up."""
-    key, group = np.unique(role.image.astype(np.int64) * episodes + role.episode, return_inverse=True)
-    one = np.empty_like(key)
-    one[group] = np.arange(len(group))  # any of the copies: they agree in all but value and weight
-    sums = [np.bincount(group, weights=values, minlength=len(key)) for values in (role.value, role.weight)]
-    return _Role(role.image[one], role.episode[one], role.owner[one], role.cell[one], *sums)
+    sides = [items.reshape(n, -1) for items in (records.query, records.support)]
+    role = np.repeat([0, 1], [side.shape[1] for side in sides])
+    entry = np.concatenate([np.cumsum(side >= 0).reshape(side.shape) - 1 for side in sides], axis=1)
+    items = np.concatenate(sides, axis=1)
+    order = np.argsort(items, axis=1)
+    items = np.take_along_axis(items, order, axis=1)
+    found = [np.zeros((3, 0), dtype=np.int64)]
+    for apart in range(1, items.shape[1]):
+        row, place = np.nonzero((items[:, apart:] == items[:, :-apart]) & (items[:, apart:] >= 0))
+        if len(row) == 0:
+            break
+        one, other = order[row, place], order[row, place + apart]
+        found += [np.stack([row, one, other]), np.stack([row, other, one])]
+    row, one, other = np.concatenate(found, axis=1)
+    met = []
+    for a, b in ((0, 0), (0, 1), (1, 1)):
+        itself = np.arange(np.count_nonzero(sides[a] >= 0) if a == b else 0)
+        copies = (role[one] == a) & (role[other] == b)
+        first, second = (np.concatenate([itself, entry[row[copies], item[copies]]]) for item in (one, other))
+        met.append((first, second))
+    return met
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,17 +227,16 @@ def _ratio(sums: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return ratio
 
 
-def _pair_moments(a: _Role, b: _Role, records: Records, classes: np.ndarray, *, meet: bool) -> _Moments:
-    """Products over pairs (t, t'), t != t', of a's value in t and b's in t'; `classes` of cells."""
-    n, c = len(records), records.n_classes
+def _pair_moments(a: _Role, b: _Role, met: tuple[np.ndarray, np.ndarray], classes: np.ndarray, c: int) -> _Moments:
+    """Products over pairs (t, t'), t != t', of a's value in t and b's in t'; `met` are the entries of the same image with t = t',
+    `classes` those of cells, of `c` in all."""
     n_images = 1 + max(int(a.image.max(initial=-1)), int(b.image.max(initial=-1)))
     owner = np.zeros(n_images, dtype=np.int64)
     owner[a.image], owner[b.image] = a.owner, b.owner
-    same = _both_in_one_episode(a, b, n, meet=meet)
 
     def sums(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shared = np.bincount(a.image, left, n_images) * np.bincount(b.image, right, n_images)
-        within = np.bincount(a.owner[same[0]], left[same[0]] * right[same[1]], c)
+        within = np.bincount(a.owner[met[0]], left[met[0]] * right[met[1]], c)
         by_image = np.bincount(owner, shared, c) - within
         in_a, in_b = np.bincount(a.cell, left, len(classes)), np.bincount(b.cell, right, len(classes))
         by_class = np.bincount(classes, in_a, c) * np.bincount(classes, in_b, c) - np.bincount(classes, in_a * in_b, c)
@@ -234,16 +244,6 @@ def _pair_moments(a: _Role, b: _Role, records: Records, classes: np.ndarray, *, 
 
     (numerator, other_numerator), (pairs, other_pairs) = sums(a.value, b.value), sums(a.weight, b.weight)
     return _Moments(numerator, pairs, other_numerator, other_pairs)
-
-
-def _both_in_one_episode(a: _Role, b: _Role, episodes: int, *, meet: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in a and b of the entries of the same image in the same episode."""
-    if a is b or not meet:
-        every = np.arange(len(a.image) if a is b else 0)
-        return every, every
-    key_a, key_b = (role.image.astype(np.int64) * episodes + role.episode for role in (a, b))
-    _, in_a, in_b = np.intersect1d(key_a, key_b, assume_unique=True, return_indices=True)
-    return in_a, in_b
 
 
 def _residuals(records: Records, shares: np.ndarray) -> np.ndarray:

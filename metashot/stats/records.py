@@ -81,8 +81,8 @@ def records(log: EpisodeLog) -> Records:
     """The records of a log, without the episodes that ask nothing."""
     asked = (log.query_ids >= 0).any((1, 2))
     classes, support, query = log.class_ids[asked], log.support_ids[asked], log.query_ids[asked]
-    scores = np.where(query >= 0, log.correct[asked], 0).astype(np.float64)
-    accuracies, index = _means(scores, query), log.start + np.flatnonzero(asked)
+    scores, accuracies = _scores(log)
+    index = log.start + np.flatnonzero(asked)
     if fault := _fault(log, classes, support, query):
         nothing = np.zeros(0, dtype=np.int64)
         return Records(classes, support, query, scores, accuracies, nothing, nothing, index, fault)
@@ -141,7 +141,9 @@ def paired_records(given: EpisodeLog | Sequence[EpisodeLog]) -> list[Records]:
     for name in ("class_ids", "support_ids", "query_ids"):
         if not all(np.array_equal(getattr(shared[0], name), getattr(log, name)) for log in shared[1:]):
             raise StatisticsError(f"Two logs can be compared on the same episodes only; they name other {name} for the same episode.")
-    return [records(log) for log in shared]
+    one = records(shared[0])
+    others = map(_scores, shared[1:])
+    return [one, *(replace(one, scores=scores, accuracies=accuracies) for scores, accuracies in others)]  # the rest is the same for all
 
 
 def averaged(runs: Sequence[Records]) -> Records:
@@ -152,10 +154,12 @@ def averaged(runs: Sequence[Records]) -> Records:
     return replace(runs[0], scores=scores, accuracies=accuracies)
 
 
-def _means(scores: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """(n,) the mean score of each episode's queries."""
-    means: np.ndarray = scores.sum((1, 2)) / (query >= 0).sum((1, 2))
-    return means
+def _scores(log: EpisodeLog) -> tuple[np.ndarray, np.ndarray]:
+    """Score of each query (n, w, m) and mean score of each episode (n,), of the episodes that ask anything."""
+    asked = log.query_ids >= 0
+    kept = asked.any((1, 2))
+    scores = np.where(asked[kept], log.correct[kept], 0).astype(np.float64)
+    return scores, scores.sum((1, 2)) / asked[kept].sum((1, 2))
 
 
 def _fault(log: EpisodeLog, classes: np.ndarray, support: np.ndarray, query: np.ndarray) -> str:

@@ -153,9 +153,18 @@ def test_sums_equal_loops_over_all_pairs_of_episodes(case: str, transductive: bo
 
 def test_loops_notice_a_pair_within_one_episode(monkeypatch: pytest.MonkeyPatch) -> None:
     log = records(random_log(3, 18, sizes=(7, 8, 6, 9)))  # copies: an image may be query and support of the same episode
-    monkeypatch.setattr("metashot.stats.images._copies_meet", lambda records: False)
-    found = image_variance(log)
-    assert found.cross != pytest.approx(by_pairs(log)[2], rel=1e-3)
+    monkeypatch.setattr("metashot.stats.images._meetings", _only_itself)
+    found, loops = image_variance(log), by_pairs(log)
+    assert found.query != pytest.approx(loops[0], rel=1e-3)
+    assert found.support != pytest.approx(loops[1], rel=1e-3)
+    assert found.cross != pytest.approx(loops[2], rel=1e-3)
+
+
+def _only_itself(records: Records) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What meets where nobody thinks of copies."""
+    query, support = (np.arange((items >= 0).sum()) for items in (records.query, records.support))
+    nothing = np.arange(0)
+    return [(query, query), (nothing, nothing), (support, support)]
 
 
 def test_a_fit_without_the_episode_itself_is_what_the_residual_is_taken_from() -> None:
