@@ -55,7 +55,8 @@ class ImageVariance:
 def image_variance(records: Records, *, transductive: bool = False) -> ImageVariance:
     """The variance of the mean score over new images of the same classes.
 
-    O(n w (k + m)) time and memory. Images are taken as exchangeable within their class.
+    O(n w (k + m)) time and memory, times the copies of an image that meet in an episode. Images are taken as exchangeable within their
+    class.
 
     Args:
         records: of episodes that share images.
