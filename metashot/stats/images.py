@@ -55,8 +55,7 @@ class ImageVariance:
 def image_variance(records: Records, *, transductive: bool = False) -> ImageVariance:
     """The variance of the mean score over new images of the same classes.
 
-    O(n w (k + m)) time and memory, times the copies of an image that meet in an episode. Images are taken as exchangeable within their
-    class.
+    O(n w (k + m)) memory, and time but for sorting. Images are taken as exchangeable within their class.
 
     Args:
         records: of episodes that share images.
@@ -75,14 +74,13 @@ def image_variance(records: Records, *, transductive: bool = False) -> ImageVari
     once = np.ones(len(weight))
     columns = np.broadcast_to(residual, own.shape)
     as_query = (columns[..., None], once) if transductive else (per_query, weight)
-    cells, classes = _cells(records)
-    query = _role(records, cells, records.query, *as_query)
-    support = _role(records, cells, records.support, (columns + of_own * own)[..., None], once)
+    keys, classes = _keys(records)
+    query = _role(records.query >= 0, keys[0], *as_query)
+    support = _role(records.support >= 0, keys[1], (columns + of_own * own)[..., None], once)
 
     in_query = query_factor * _per_class(records, asked.sum(2) if transductive else asked.sum(2) / answers[:, None])
     in_support = support_factor * _per_class(records, shown.sum(2))
-    roles = ((query, query), (query, support), (support, support))
-    moments = [_pair_moments(*pair, met, classes, records.n_classes) for pair, met in zip(roles, _meetings(records), strict=True)]
+    moments = [_pair_moments(*pair, classes) for pair in ((query, query), (query, support), (support, support))]
     drawn = np.bincount(records.classes[records.classes >= 0], minlength=records.n_classes) > 0
     pooled = any(moment.pairs[drawn].min() < _PAIRS_A_CLASS for moment in (moments[0], moments[2]))
     qq, qs, ss = (moment.pooled() if pooled else moment.by_class() for moment in moments)
@@ -115,32 +113,42 @@ def _unknown(records: Records, *, transductive: bool) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Role:
-    """What images did in one role, one entry for each item of each episode: `value` and `weight`.
+    """What images did in one role, one entry for each item of each episode: `value`, `weight`, and four `keys`, as of `_keys`."""
 
-    `owner` is the image's class, `cell` the number of its class and episode among those that occur.
-    """
-
-    image: np.ndarray
-    owner: np.ndarray
-    cell: np.ndarray
+    keys: tuple[np.ndarray, ...]
     value: np.ndarray
     weight: np.ndarray
 
 
-def _role(records: Records, cells: np.ndarray, images: np.ndarray, values: np.ndarray, weight: np.ndarray) -> _Role:
-    """The entries of one role: `values`, that broadcast to images (n, w, k), times the weight (n,) of the episode."""
-    present = images >= 0
-    of_entries = (records.classes[..., None], cells[..., None], values, weight[:, None, None])
-    owner, cell, value, weights = (np.broadcast_to(each, images.shape)[present] for each in of_entries)
-    return _Role(images[present], owner, cell, weights * value, weights)
+def _role(present: np.ndarray, keys: tuple[np.ndarray, ...], values: np.ndarray, weight: np.ndarray) -> _Role:
+    """The entries of one role: `values`, that broadcast to present (n, w, k), times the weight (n,) of the episode."""
+    value, weights = (np.broadcast_to(each, present.shape)[present] for each in (values, weight[:, None, None]))
+    return _Role(keys, weights * value, weights)
 
 
-def _cells(records: Records) -> tuple[np.ndarray, np.ndarray]:
-    """(n, w) the number of each class and episode among those that occur, 0 where there is no class, and the class of each number."""
-    present, cells = records.classes >= 0, np.zeros(records.classes.shape, dtype=np.int64)
-    keys = (np.arange(len(records))[:, None] * records.n_classes + records.classes)[present]
-    occur, cells[present] = np.unique(keys, return_inverse=True)
-    return cells, occur % records.n_classes
+def _keys(records: Records) -> tuple[list[tuple[np.ndarray, ...]], tuple[np.ndarray, ...]]:
+    """Numbers of every query and of every support item: of its class, class and episode, image, and image and episode.
+
+    Copies of an image (turns of one drawing) may meet in an episode, in one role or in both.
+
+    Returns:
+        The four of the queries and the four of the support items, and four arrays with the class of each number.
+    """
+    asked, shown = records.query >= 0, records.support >= 0
+    image = np.concatenate([records.query[asked], records.support[shown]])
+    episodes = np.arange(len(records))[:, None]
+    cells, number = np.unique(episodes * records.n_classes + np.maximum(records.classes, 0), return_inverse=True)
+    owner, episode, cell = (
+        np.concatenate([np.broadcast_to(of[..., None], there.shape)[there] for there in (asked, shown)])
+        for of in (records.classes, episodes, number.reshape(records.classes.shape))
+    )
+    n_images, queries = 1 + int(image.max()), int(asked.sum())
+    meetings, meeting = np.unique(episode * n_images + image, return_inverse=True)
+    class_of = np.zeros(n_images, dtype=np.int64)
+    class_of[image] = owner
+    classes = (np.arange(records.n_classes), cells % records.n_classes, class_of, class_of[meetings % n_images])
+    keys = (owner, cell, image, meeting)
+    return [tuple(key[:queries] for key in keys), tuple(key[queries:] for key in keys)], classes
 
 
 def _class_errors(records: Records, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -173,36 +181,6 @@ def _finite(records: Records, *, transductive: bool) -> tuple[np.ndarray, np.nda
     return (n - 1) / (n - 1 - shots), (n - 1) / (n - shots), of_own
 
 
-def _meetings(records: Records) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Entries of the same image in the same episode, as positions in one role and in another: of queries and queries, of queries and
-    support, of support and support.
-
-    An entry meets itself, and copies of its image (turns of one drawing) that are in its episode too.
-    """
-    n = len(records)
-    sides = [items.reshape(n, -1) for items in (records.query, records.support)]
-    role = np.repeat([0, 1], [side.shape[1] for side in sides])
-    entry = np.concatenate([np.cumsum(side >= 0).reshape(side.shape) - 1 for side in sides], axis=1)
-    items = np.concatenate(sides, axis=1)
-    order = np.argsort(items, axis=1)
-    items = np.take_along_axis(items, order, axis=1)
-    found = [np.zeros((3, 0), dtype=np.int64)]
-    for apart in range(1, items.shape[1]):
-        row, place = np.nonzero((items[:, apart:] == items[:, :-apart]) & (items[:, apart:] >= 0))
-        if len(row) == 0:
-            break
-        one, other = order[row, place], order[row, place + apart]
-        found += [np.stack([row, one, other]), np.stack([row, other, one])]
-    row, one, other = np.concatenate(found, axis=1)
-    met = []
-    for a, b in ((0, 0), (0, 1), (1, 1)):
-        itself = np.arange(np.count_nonzero(sides[a] >= 0) if a == b else 0)
-        copies = (role[one] == a) & (role[other] == b)
-        first, second = (np.concatenate([itself, entry[row[copies], item[copies]]]) for item in (one, other))
-        met.append((first, second))
-    return met
-
-
 @dataclass(frozen=True, eq=False)
 class _Moments:
     """Sums of products over ordered pairs of different episodes, (C,) each: that share an image, and that share the class but no image."""
@@ -228,20 +206,16 @@ def _ratio(sums: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return ratio
 
 
-def _pair_moments(a: _Role, b: _Role, met: tuple[np.ndarray, np.ndarray], classes: np.ndarray, c: int) -> _Moments:
-    """Products over pairs (t, t'), t != t', of a's value in t and b's in t'; `met` are the entries of the same image with t = t',
-    `classes` those of cells, of `c` in all."""
-    n_images = 1 + max(int(a.image.max(initial=-1)), int(b.image.max(initial=-1)))
-    owner = np.zeros(n_images, dtype=np.int64)
-    owner[a.image], owner[b.image] = a.owner, b.owner
+def _pair_moments(a: _Role, b: _Role, classes: tuple[np.ndarray, ...]) -> _Moments:
+    """Products over pairs (t, t'), t != t', of a's value in t and b's in t'; `classes` are those of the keys' numbers."""
 
     def sums(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        shared = np.bincount(a.image, left, n_images) * np.bincount(b.image, right, n_images)
-        within = np.bincount(a.owner[met[0]], left[met[0]] * right[met[1]], c)
-        by_image = np.bincount(owner, shared, c) - within
-        in_a, in_b = np.bincount(a.cell, left, len(classes)), np.bincount(b.cell, right, len(classes))
-        by_class = np.bincount(classes, in_a, c) * np.bincount(classes, in_b, c) - np.bincount(classes, in_a * in_b, c)
-        return by_image, by_class - by_image
+        in_class, in_class_and_episode, of_image, of_image_and_episode = (
+            np.bincount(owner, np.bincount(i, left, len(owner)) * np.bincount(j, right, len(owner)), len(classes[0]))
+            for i, j, owner in zip(a.keys, b.keys, classes, strict=True)
+        )
+        by_image = of_image - of_image_and_episode
+        return by_image, in_class - in_class_and_episode - by_image
 
     (numerator, other_numerator), (pairs, other_pairs) = sums(a.value, b.value), sums(a.weight, b.weight)
     return _Moments(numerator, pairs, other_numerator, other_pairs)

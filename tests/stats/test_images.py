@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from metashot.episodes import EpisodeSampler, EpisodeSpec
 from metashot.stats import EpisodeLog, interval
-from metashot.stats.images import ImageVariance, _finite, _residuals, image_variance
+from metashot.stats.images import ImageVariance, _finite, _keys, _residuals, image_variance
 from metashot.stats.records import Records, records
 
 from .pools import load_worlds, random_log, relabelled, six_episodes
@@ -153,18 +153,19 @@ def test_sums_equal_loops_over_all_pairs_of_episodes(case: str, transductive: bo
 
 def test_loops_notice_a_pair_within_one_episode(monkeypatch: pytest.MonkeyPatch) -> None:
     log = records(random_log(3, 18, sizes=(7, 8, 6, 9)))  # copies: an image may be query and support of the same episode
-    monkeypatch.setattr("metashot.stats.images._meetings", _only_itself)
+    monkeypatch.setattr("metashot.stats.images._keys", _only_itself)
     found, loops = image_variance(log), by_pairs(log)
     assert found.query != pytest.approx(loops[0], rel=1e-3)
     assert found.support != pytest.approx(loops[1], rel=1e-3)
     assert found.cross != pytest.approx(loops[2], rel=1e-3)
 
 
-def _only_itself(records: Records) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What meets where nobody thinks of copies."""
-    query, support = (np.arange((items >= 0).sum()) for items in (records.query, records.support))
-    nothing = np.arange(0)
-    return [(query, query), (nothing, nothing), (support, support)]
+def _only_itself(log: Records) -> tuple[list[tuple[np.ndarray, ...]], tuple[np.ndarray, ...]]:
+    """The keys where nobody thinks of copies: no item shares its image and episode with another."""
+    (query, support), classes = _keys(log)
+    asked, shown = len(query[0]), len(support[0])
+    query, support = (*query[:3], np.arange(asked)), (*support[:3], asked + np.arange(shown))
+    return [query, support], (*classes[:3], np.concatenate([query[0], support[0]]))
 
 
 def test_a_fit_without_the_episode_itself_is_what_the_residual_is_taken_from() -> None:
