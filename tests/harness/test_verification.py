@@ -18,7 +18,7 @@ from metashot.harness import as_registered
 from metashot.harness.findings import faults, unchecked
 from metashot.harness.recipe import Resolved
 from metashot.harness.recipe import resolve as resolved
-from metashot.harness.verification import RunCheck, results_below, summary, verify
+from metashot.harness.verification import RunCheck, _Data, results_below, summary, verify
 from metashot.stats import EpisodeLog
 
 PLAIN = "runs/glyphs-5w1s-protonet/smoke/seed0"
@@ -171,7 +171,9 @@ def _excused(path: tuple[str, ...]) -> str | None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(3), ids=["evaluation", "plain", "changed"])
-def test_every_leaf_of_a_result_is_recomputed_or_excused(tree: Path, number: int) -> None:
+def test_every_leaf_of_a_result_is_recomputed_or_excused(tree: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = _Data(None)
+    monkeypatch.setattr("metashot.harness.verification._Data", lambda root: opened)  # the same data for every leaf is opened once
     folder = sorted(results_below(Path("runs")), key=lambda each: (each.parent.name != "eval", "+" in str(each)))[number]
     whole = json.loads((folder / "result.json").read_text())
     missed, needless, used = [], set(), set()

@@ -31,10 +31,9 @@ class Items(nn.Module):
 
 
 @pytest.mark.parametrize("batch_norm", ["none", "running", "support", "transductive"])
-@pytest.mark.parametrize("steps", [1, 3])
-def test_meta_gradient_equals_finite_differences(steps: int, batch_norm: str) -> None:
+def test_meta_gradient_in_training_equals_finite_differences(batch_norm: str) -> None:
     norm = {} if batch_norm == "none" else {"batch_norm": batch_norm}
-    learner, batch = smooth_maml(Smooth(norm=batch_norm != "none"), inner_steps=steps, **norm), smooth_batch()
+    learner, batch = smooth_maml(Smooth(norm=batch_norm != "none"), inner_steps=3, **norm), smooth_batch()
     wanted = finite_differences(learner.eval(), lambda: learner.meta_loss(batch))  # in eval mode no stored statistics move
     engines: tuple[Engine, ...] = ("loop", "vmap")
     for engine in engines:
@@ -43,13 +42,15 @@ def test_meta_gradient_equals_finite_differences(steps: int, batch_norm: str) ->
         assert relative_error(meta_gradient(by_engine, by_engine.meta_loss(batch)), wanted) < CLOSE, engine
 
 
-@pytest.mark.parametrize("fault", ["first_order", "inner_lr", "inner_steps", "batch_norm"])
-def test_finite_differences_tell_a_planted_fault(fault: str) -> None:
+def test_finite_differences_tell_planted_faults() -> None:
     learner, batch = smooth_maml(inner_steps=2, batch_norm="transductive"), smooth_batch()
     wanted = finite_differences(learner, lambda: learner.meta_loss(batch))
     assert relative_error(meta_gradient(learner, learner.meta_loss(batch)), wanted) < CLOSE
-    setattr(learner, fault, {"first_order": True, "inner_lr": 0.4 + 1e-4, "inner_steps": 3, "batch_norm": "support"}[fault])
-    assert relative_error(meta_gradient(learner, learner.meta_loss(batch)), wanted) > 10 * CLOSE
+    faults = {"first_order": True, "inner_lr": 0.4 + 1e-4, "inner_steps": 3, "batch_norm": "support"}
+    for name, value in faults.items():
+        faulty = deepcopy(learner)
+        setattr(faulty, name, value)
+        assert relative_error(meta_gradient(faulty, faulty.meta_loss(batch)), wanted) > 10 * CLOSE, name
 
 
 def test_the_kernel_of_batch_norm_under_vmap_would_have_another_meta_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
