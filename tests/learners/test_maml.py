@@ -31,9 +31,10 @@ class Items(nn.Module):
 
 
 @pytest.mark.parametrize("batch_norm", ["none", "running", "support", "transductive"])
-def test_meta_gradient_in_training_equals_finite_differences(batch_norm: str) -> None:
+@pytest.mark.parametrize("steps", [1, 3])
+def test_meta_gradient_in_training_equals_finite_differences(steps: int, batch_norm: str) -> None:
     norm = {} if batch_norm == "none" else {"batch_norm": batch_norm}
-    learner, batch = smooth_maml(Smooth(norm=batch_norm != "none"), inner_steps=3, **norm), smooth_batch()
+    learner, batch = smooth_maml(Smooth(norm=batch_norm != "none"), inner_steps=steps, **norm), smooth_batch()
     wanted = finite_differences(learner.eval(), lambda: learner.meta_loss(batch))  # in eval mode no stored statistics move
     engines: tuple[Engine, ...] = ("loop", "vmap")
     for engine in engines:
