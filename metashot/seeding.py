@@ -80,7 +80,10 @@ def seeded(seed: SupportsIndex, purpose: str, index: int = 0) -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=list(devices)):
-            torch.manual_seed(value)
+            if torch.accelerator.is_available():
+                torch.manual_seed(value)
+            else:  # the same for the CPU; the other also notes the seed and the stack for accelerators to come, for a millisecond a time
+                torch.default_generator.manual_seed(value)
             np.random.seed(value % 2**32)
             random.seed(value)
             yield

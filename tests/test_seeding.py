@@ -141,3 +141,16 @@ def test_global_generators_are_seeded_inside_and_untouched_outside() -> None:
             drawn = _drawn()
         assert all(one != another for one, another in zip(drawn, inside, strict=True))
     assert outside != inside
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_accelerators_are_seeded_where_there_are_any_and_nothing_is_noted_for_them_elsewhere(
+    available: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: available)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    with seeded(3, "a"):
+        drawn = torch.rand(4)
+    assert seeds == [torch_seed(3, "a")] * available
+    assert torch.equal(drawn, torch.rand(4, generator=generator(3, "a")))
