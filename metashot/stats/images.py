@@ -75,8 +75,8 @@ def image_variance(records: Records, *, transductive: bool = False) -> ImageVari
     columns = np.broadcast_to(residual, own.shape)
     as_query = (columns[..., None], once) if transductive else (per_query, weight)
     keys, classes = _keys(records)
-    query = _role(records.query >= 0, keys[0], *as_query)
-    support = _role(records.support >= 0, keys[1], (columns + of_own * own)[..., None], once)
+    query = _role(asked, keys[0], classes, *as_query)
+    support = _role(shown, keys[1], classes, (columns + of_own * own)[..., None], once)
 
     in_query = query_factor * _per_class(records, asked.sum(2) if transductive else asked.sum(2) / answers[:, None])
     in_support = support_factor * _per_class(records, shown.sum(2))
@@ -113,17 +113,19 @@ def _unknown(records: Records, *, transductive: bool) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Role:
-    """What images did in one role, one entry for each item of each episode: `value`, `weight`, and four `keys`, as of `_keys`."""
+    """What images did in one role: the `values` and the `weights` that fall to each of the four kinds of numbers of `_keys`."""
 
-    keys: tuple[np.ndarray, ...]
-    value: np.ndarray
-    weight: np.ndarray
+    values: tuple[np.ndarray, ...]
+    weights: tuple[np.ndarray, ...]
 
 
-def _role(present: np.ndarray, keys: tuple[np.ndarray, ...], values: np.ndarray, weight: np.ndarray) -> _Role:
-    """The entries of one role: `values`, that broadcast to present (n, w, k), times the weight (n,) of the episode."""
+def _role(
+    present: np.ndarray, keys: tuple[np.ndarray, ...], classes: tuple[np.ndarray, ...], values: np.ndarray, weight: np.ndarray
+) -> _Role:
+    """The sums of one role: of `values`, that broadcast to present (n, w, k), times the weight (n,) of the episode, and of the weights."""
     value, weights = (np.broadcast_to(each, present.shape)[present] for each in (values, weight[:, None, None]))
-    return _Role(keys, weights * value, weights)
+    sums = [tuple(np.bincount(key, of, len(owner)) for key, owner in zip(keys, classes, strict=True)) for of in (weights * value, weights)]
+    return _Role(*sums)
 
 
 def _keys(records: Records) -> tuple[list[tuple[np.ndarray, ...]], tuple[np.ndarray, ...]]:
@@ -209,15 +211,14 @@ def _ratio(sums: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 def _pair_moments(a: _Role, b: _Role, classes: tuple[np.ndarray, ...]) -> _Moments:
     """Products over pairs (t, t'), t != t', of a's value in t and b's in t'; `classes` are those of the keys' numbers."""
 
-    def sums(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def sums(left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
         in_class, in_class_and_episode, of_image, of_image_and_episode = (
-            np.bincount(owner, np.bincount(i, left, len(owner)) * np.bincount(j, right, len(owner)), len(classes[0]))
-            for i, j, owner in zip(a.keys, b.keys, classes, strict=True)
+            np.bincount(owner, one * other, len(classes[0])) for one, other, owner in zip(left, right, classes, strict=True)
         )
         by_image = of_image - of_image_and_episode
         return by_image, in_class - in_class_and_episode - by_image
 
-    (numerator, other_numerator), (pairs, other_pairs) = sums(a.value, b.value), sums(a.weight, b.weight)
+    (numerator, other_numerator), (pairs, other_pairs) = sums(a.values, b.values), sums(a.weights, b.weights)
     return _Moments(numerator, pairs, other_numerator, other_pairs)
 
 
