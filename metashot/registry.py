@@ -116,7 +116,7 @@ def load(group: Group, name: str) -> Callable[..., Any]:
         return _decorated[group, name]
     points = _points(group)
     if name in points:
-        return _imported(kind, _value(points[name]), _distribution(points[name]))
+        return _imported(kind, _value(points[name]), points[name])
     if ":" in name:
         return _imported(kind, name)
     raise unknown_name(kind, name, names(group))
@@ -204,13 +204,14 @@ def _distribution(point: EntryPoint) -> str:
     return "" if point.dist is None else f"{point.dist.name} {point.dist.version}"
 
 
-def _imported(kind: str, reference: str, distribution: str = "") -> Callable[..., Any]:
-    """The object behind `module:Name` or `file.py:Name`; messages name the `distribution` that brought it."""
+def _imported(kind: str, reference: str, point: EntryPoint | None = None) -> Callable[..., Any]:
+    """The object behind `module:Name` or `file.py:Name`; messages name the package that brought the entry point."""
     where, _, attribute = reference.rpartition(":")
     file = Path(where) if where.endswith(".py") else None
     module_name = where if file is None else _module_name(file)
 
     def broken(error: BaseException) -> RecipeError:
+        distribution = "" if point is None else _distribution(point)  # read from its files: not before it is needed
         origin = f" of the package {distribution}" if distribution else ""
         meant = Path(f"{where}.py")
         path = meant if meant.is_absolute() or meant.parts[:1] == ("..",) else f"./{meant}"
