@@ -119,7 +119,8 @@ def _pretraining_left(recipe: Recipe, folder: Path) -> tuple[int, list[str]]:
         return 0, []
     begun = any(path.name.isdecimal() for path in (folder / "checkpoints" / "pretrain").glob("[0-9]*"))
     epochs = recipe.pretrain.epochs
-    return epochs, [f"Backbone: {epochs:,} epochs on all training classes{', begun already' if begun else ''}."]
+    end = f", ended after {recipe.pretrain.steps:,} steps" if recipe.pretrain.steps else ""
+    return epochs, [f"Backbone: {epochs:,} epochs on all training classes{end}{', begun already' if begun else ''}."]
 
 
 def _shared_left(recipe: Recipe, folder: Path, place: Place, seed: int) -> tuple[Recipe | None, list[str]]:
@@ -152,13 +153,30 @@ def _estimate(recipe: Recipe, folder: Path, epochs: int, steps: int, episodes: i
         result = _result(run)
         if result is None or (steps and (result.training is None or result.training.steps == 0)):
             continue
-        if epochs and result.pretraining is None:
+        pretraining = _pretraining(recipe, result) if epochs else 0.0
+        if pretraining is None:
             continue
-        epoch = result.pretraining.seconds / result.pretraining.epochs if result.pretraining and epochs else 0.0
         step = result.training.seconds / result.training.steps * _size(recipe, result) if result.training and steps else 0.0
         episode = sum(cell.seconds for cell in result.cells) / max(sum(cell.episodes for cell in result.cells), 1)
-        return epochs * epoch + steps * step + episodes * episode
+        return pretraining + steps * step + episodes * episode
     return None
+
+
+def _pretraining(recipe: Recipe, result: Result) -> float | None:
+    """Seconds of the backbone's training at the speed of `result`; None if that does not tell."""
+    stage, found = recipe.pretrain, result.pretraining
+    if stage is None or found is None:
+        return None
+    try:
+        theirs = Recipe.from_dict(result.recipe).pretrain
+    except RecipeError:  # of another version
+        return None
+    if theirs is None:
+        return None
+    ended = theirs.steps is not None and found.steps >= theirs.steps  # within an epoch, whose length is then not known
+    whole = [] if ended else [stage.epochs * found.seconds / found.epochs]
+    begun = [] if stage.steps is None else [stage.steps * found.seconds / found.steps * stage.batch / theirs.batch]
+    return min(whole + begun, default=None)
 
 
 def _recorded(recipe: Recipe, folder: Path) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """The supervised stage of a run: trained once, cut off and continued, shared by other recipes, told in the result."""
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -337,3 +338,26 @@ def test_a_preview_tells_of_the_stage_and_of_whose_backbone_is_used(sharing: Pat
     assert changed.seconds is None  # nothing of that name was run
     shutil.rmtree(tmp_path / "runs/source/full/seed0/checkpoints")
     assert preview(source, seed=0, place=place).seconds is not None
+
+
+def test_a_stage_that_ends_after_some_steps_takes_their_time_and_not_that_of_its_epochs(
+    sharing: Path, tmp_path: Path, listener: Any
+) -> None:
+    file = sharing.with_name("source.toml")
+
+    def estimate(recorded: str, asked: str) -> float | None:
+        """Seconds of the stage, where one of its steps took 10 s under the recorded budget and evaluation none."""
+        place = Place(out=tmp_path / recorded)
+        run(resolve(str(file), budget=recorded), place=place, progress=listener)
+        path = tmp_path / recorded / f"source/{recorded}/seed0/result.json"
+        result = json.loads(path.read_text())
+        result["pretraining"]["seconds"] = 10.0 * result["pretraining"]["steps"]
+        for cell in result["cells"]:
+            cell["seconds"] = 0.0
+        path.write_text(json.dumps(result))
+        return preview(resolve(str(file), budget=asked), seed=1, place=place).seconds
+
+    assert estimate("full", "full") == 10.0 * STEPS
+    assert estimate("full", "smoke") == 10.0 * 4
+    assert estimate("smoke", "smoke") == 10.0 * 4
+    assert estimate("smoke", "full") is None  # four steps do not tell how long an epoch is
