@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -270,6 +271,15 @@ def test_no_thread_and_no_time_are_refused(given: tuple[str, str], capsys: pytes
         table_runs.main([*given, "--list"])
     assert left.value.code == 2
     assert "--threads must be at least 1, and --hours more than 0; got " in capsys.readouterr().err
+
+
+def test_a_list_whose_reader_has_gone_ends_quietly(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        table_runs.main(["--table", str(table), "--only", "g-5w5s-*", "--results", "results", "--list"])
+        assert os.fstat(gone.fileno()).st_rdev == Path(os.devnull).stat().st_rdev  # what is still to be written goes nowhere
 
 
 @pytest.mark.slow

@@ -219,7 +219,7 @@ class Runner:
         environment = os.environ | {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         said = row.folder(self.out) / "bench.txt"
         said.parent.mkdir(parents=True, exist_ok=True)
-        with said.open("w") as stream, subprocess.Popen(command, env=environment, stdout=stream, stderr=stream) as process:
+        with said.open("a") as stream, subprocess.Popen(command, env=environment, stdout=stream, stderr=stream) as process:
             try:
                 status = process.wait(None if self.until == float("inf") else max(self.until - monotonic(), 0.0))
             except subprocess.TimeoutExpired:
@@ -330,7 +330,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not found:
         parser.error(f"No recipe of the tables matches {given.only!r}.")
     if given.list:
-        print(*listed(found, given.out, given.results), sep="\n")
+        try:
+            print(*listed(found, given.out, given.results), sep="\n", flush=True)
+        except BrokenPipeError:  # the reader of the list has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     signal.signal(signal.SIGTERM, _terminated)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # started in the background, this process and its rows would not hear it

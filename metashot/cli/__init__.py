@@ -54,10 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone; nothing is left to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        _leave(
-            "Interrupted. The same command reuses what is finished; training goes on from its last checkpoint, one a validation.",
-            _INTERRUPTED,
-        )
+        _leave("Interrupted. The same command reuses what is finished; training goes on from its newest checkpoint.", _INTERRUPTED)
     except CycloptsError as error:
         if debug:
             raise
