@@ -197,7 +197,8 @@ def _run_all(
     else:
         print_rows(lines, comparisons, seeds)
     if failures:
-        raise MetashotError(f"{len(failures)} of {len(jobs)} recipes failed: {'; '.join(map(str, failures))}")
+        reasons = str(failures[0]) if len(failures) == 1 else "the reasons stand in what was printed."
+        raise MetashotError(f"{len(failures)} of {len(jobs)} recipes failed: {reasons}")
 
 
 def _one_benchmark(a: "Side", b: "Side") -> bool:
@@ -274,7 +275,8 @@ def _print_plans(jobs: Sequence[_Job], place: "Place", measuring: "Measuring", *
         if len(plans) > 1:
             print(together(plans))
     if failures:
-        raise failures[0] if len(jobs) == 1 else MetashotError(f"{len(failures)} of {len(jobs)}: {'; '.join(map(str, failures))}")
+        reasons = "\n- ".join(["", *map(str, failures)]) if len(failures) > 1 else f" {failures[0]}"
+        raise failures[0] if len(jobs) == 1 else MetashotError(f"{len(failures)} of {len(jobs)}:{reasons}")
 
 
 def _print_texts(plans: "Sequence[Preview]") -> None:

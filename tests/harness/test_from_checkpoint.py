@@ -242,3 +242,14 @@ def test_a_dry_run_says_what_would_be_used(results: Path, capfd: pytest.CaptureF
     out, err = capfd.readouterr()
     assert err.startswith("metashot: 1 of 2: No trained weights of tiny are committed")
     assert f"the weights of {results / FOLDER} are used" in out
+    assert status("tiny.toml", "--from-checkpoint", "--dry-run", "--seed", "3", "--seed", "4") == 1
+    head, *reasons = capfd.readouterr().err.splitlines()
+    assert head == "metashot: 2 of 2:"
+    assert [reason.partition(" are committed")[0] for reason in reasons] == ["- No trained weights of tiny"] * 2
+
+
+def test_the_reasons_of_several_failures_stand_in_their_rows_only(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert status("tiny.toml", "--from-checkpoint", "--seed", "3", "--seed", "4") == 1
+    out, err = capfd.readouterr()
+    assert out.count("failed: No trained weights of tiny are committed") == 2
+    assert err.splitlines()[-1] == "metashot: 2 of 2 recipes failed: the reasons stand in what was printed."
