@@ -68,7 +68,10 @@ def take_weights(run: Path, learner: Learner, checkpoints: Checkpoints) -> None:
     except KeyError:
         raise CheckpointError(f"{source} does not say how its weights were made: it was not left by `metashot bench`.") from None
     if changed:
-        raise RecipeError(f"The weights of {source} were made differently ({changed}). Leave out --from-checkpoint to train.")
+        raise RecipeError(
+            f"The weights of {source} were made differently ({changed}). Leave out --from-checkpoint to train, or ask "
+            f"these weights for other ways and shots by `metashot eval {run}`."
+        )
     load_weights(learner, source)
     if target.exists():
         if weights_of(checkpoints.folder.parent) != weights_of(run):
