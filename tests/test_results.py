@@ -49,6 +49,11 @@ def test_every_committed_log_belongs_to_a_result() -> None:
     assert sorted(logs) == sorted(RESULTS.parent.rglob("*.npz"))
 
 
+def test_every_committed_log_has_its_digest_in_the_result() -> None:
+    """Without one, a bit flipped beside the arrays of a log would go unnoticed."""
+    assert [folder for folder in FOLDERS for cell in Result.load(folder).cells if cell.log_sha256 is None] == []
+
+
 @every_result
 def test_result_was_made_by_a_revision_without_changes(folder: Path) -> None:
     revision = Result.load(folder).git_revision

@@ -18,6 +18,7 @@ from ..training.checkpoints import FINAL, read_state
 from .as_registered import registered_findings
 from .build import make_learner
 from .evaluate_checkpoint import changed_recipe, changes_identifier, evaluation_name
+from .explicit import explicit
 from .findings import Fault, Finding, Unchecked, compared
 from .recipe import Cell, Recipe
 from .recipe_faults import error_of, section_faults
@@ -184,9 +185,12 @@ def _place(found: FoundRun) -> Iterator[Finding]:
 
 
 def _same_training(recipe: Recipe, trained: Recipe) -> Iterator[Fault]:
-    """Fields in which the recipe of a result is not the one of its checkpoint; evaluation and notes may have been changed since."""
+    """Fields in which the recipe of a result is not the one of its checkpoint; evaluation and notes may have been changed since.
+
+    Arguments that one of them leaves to their defaults are those defaults: weights may be evaluated by a recipe that writes more out.
+    """
     parts = {"name", "benchmark", "budget", "data", "backbone", "learner", "share", "pretrain", "train"}
-    found, expected = (leaves(each.model_dump(mode="json", include=parts)) for each in (recipe, trained))
+    found, expected = (leaves(explicit(each).model_dump(mode="json", include=parts)) for each in (recipe, trained))
     for key in differences(expected, found):
         yield Fault(f"recipe.{key}", found.get(key, "absent"), expected.get(key, "absent"), "of the checkpoint")
 

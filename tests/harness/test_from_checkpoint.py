@@ -12,10 +12,12 @@ from metashot import atomic
 from metashot.cli import main
 from metashot.errors import CheckpointError, RecipeError
 from metashot.harness import listing, preview
+from metashot.harness.findings import faults
 from metashot.harness.listing import committed_run
 from metashot.harness.recipe import resolve
 from metashot.harness.result import Result
 from metashot.harness.run import Place, run
+from metashot.harness.verification import verify
 
 FOLDER = Path("tiny/full/seed0")
 FINAL = FOLDER / "checkpoints" / "final"
@@ -203,6 +205,23 @@ def test_a_row_without_committed_weights_names_the_command_that_trains(results: 
     out, err = capfd.readouterr()
     assert "1 of 2 recipes failed" in err
     assert "±" in out
+
+
+@pytest.mark.parametrize(
+    ("section", "told", "fields"),
+    [
+        ("learner", {"distance": "euclidean"}, []),
+        ("backbone", {"filters": 4, "output": "flatten"}, []),
+        ("learner", {"distance": "cosine"}, ["recipe.learner.arguments.distance"]),
+        ("backbone", {"filters": 4, "output": "mean"}, ["recipe.backbone.arguments.output"]),
+    ],
+)
+def test_defaults_that_only_the_checkpoint_or_only_the_recipe_writes_out_are_no_difference(
+    section: str, told: dict[str, Any], fields: list[str], results: Path
+) -> None:
+    edit_state(results / FINAL, lambda state: state["recipe"][section].update(arguments=told))
+    [check] = verify([results / FOLDER])
+    assert [each.field for each in faults(check.findings)] == fields
 
 
 def test_a_changed_recipe_takes_the_weights_that_it_would_train(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
