@@ -175,8 +175,8 @@ def _pretraining(recipe: Recipe, result: Result) -> float | None:
         return None
     ended = theirs.steps is not None and found.steps >= theirs.steps  # within an epoch, whose length is then not known
     whole = [] if ended else [stage.epochs * found.seconds / found.epochs]
-    begun = [] if stage.steps is None else [stage.steps * found.seconds / found.steps * stage.batch / theirs.batch]
-    return min(whole + begun, default=None)
+    cut = [] if stage.steps is None else [stage.steps * found.seconds / found.steps * stage.batch / theirs.batch]
+    return min(whole + cut, default=None)
 
 
 def _recorded(recipe: Recipe, folder: Path) -> Iterator[Path]:
